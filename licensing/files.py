@@ -1,0 +1,187 @@
+"""Reading bounded input files, and writing output files that are whole or not there.
+
+A new file is written to a nameless file beside its target (`O_TMPFILE`), flushed to the disk, and linked to its
+name last: a process that is killed leaves nothing. Where the file system knows no nameless files, a temporary
+name beside the target takes their place. Without `replace`, linking refuses an existing name atomically.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from licensing.errors import FileAccessError, OutputExistsError, StorageError
+
+__all__ = ["check_output", "make_directory", "new_file", "read_bounded", "write_new_file"]
+
+StrPath = str | os.PathLike[str]
+
+
+def read_bounded(path: StrPath, what: str, max_bytes: int) -> bytes:
+    """Returns the content of a regular file; of a longer one, `max_bytes + 1` bytes, for the parser to refuse.
+
+    Raises:
+        FileAccessError: if the file is missing, is not a regular file, or cannot be read.
+    """
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to must not hang.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as cause:
+        raise unreadable(path, what, cause) from cause
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise FileAccessError(f"the {what} {os.fspath(path)!r} is not a regular file", reason="not_a_file")
+        try:
+            return file.read(max_bytes + 1)
+        except OSError as cause:
+            raise unreadable(path, what, cause) from cause
+
+
+def unreadable(path: StrPath, what: str, cause: Exception) -> FileAccessError:
+    """Returns the error for an input file that could not be opened or read."""
+    name = os.fspath(path)
+    if isinstance(cause, FileNotFoundError):
+        return FileAccessError(f"there is no {what} {name!r}", "check the path", reason="file_not_found")
+    if isinstance(cause, IsADirectoryError):
+        return FileAccessError(f"the {what} {name!r} is a directory, not a file", reason="not_a_file")
+    detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    return FileAccessError(f"the {what} {name!r} cannot be read: {detail.lower()}", reason="file_unreadable")
+
+
+def check_output(path: StrPath, replace: bool, *inputs: StrPath) -> None:
+    """Refuses an output before work on it begins: it exists, is a directory, is an input, or has no directory."""
+    target = Path(path)
+    if target.is_dir():
+        raise OutputExistsError(f"the output {str(target)!r} is a directory", "name a file", reason="not_a_file")
+    if target.exists():
+        for source in inputs:
+            if os.path.exists(source) and os.path.samefile(source, target):
+                raise OutputExistsError(
+                    f"the output {str(target)!r} is the input", "choose another name", reason="output_is_input"
+                )
+        if not replace:
+            raise OutputExistsError(f"the output {str(target)!r} exists already")
+    if not target.parent.is_dir():
+        raise StorageError(f"there is no directory {str(target.parent)!r} for the output", "make it first")
+
+
+@contextlib.contextmanager
+def new_file(path: StrPath, mode: int = 0o666, replace: bool = False) -> Iterator[int]:
+    """Gives a file descriptor to write to; on leaving without an error the file gets its name.
+
+    Args:
+        path: the final name.
+        mode: the permissions, from which the process's umask is taken.
+        replace: whether an existing file may be replaced.
+
+    Raises:
+        OutputExistsError: the name is taken and `replace` is false.
+        StorageError: the file system refused; nothing is left behind.
+    """
+    target = Path(path)
+    descriptor, temporary = _open_beside(target, mode)
+    try:
+        yield descriptor
+        os.fsync(descriptor)
+        temporary = _publish(descriptor, temporary, target, replace)
+        _flush_directory(target.parent)
+    except OSError as cause:
+        _storage_error(target, cause)
+    finally:
+        os.close(descriptor)
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_new_file(path: StrPath, data: bytes, mode: int = 0o666, replace: bool = False) -> None:
+    """Writes a whole file under its final name or not at all; arguments and errors as in `new_file`."""
+    with new_file(path, mode, replace) as descriptor:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+def make_directory(path: Path, mode: int = 0o700) -> None:
+    """Makes a directory and its parents where they are missing.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as cause:
+        _storage_error(path, cause)
+
+
+def _open_beside(target: Path, mode: int) -> tuple[int, Path | None]:
+    try:
+        return os.open(target.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode), None
+    except OSError as cause:
+        if cause.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS):
+            _storage_error(target, cause)
+    temporary = _temporary_name(target)
+    try:
+        return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), temporary
+    except OSError as cause:
+        _storage_error(target, cause)
+
+
+def _publish(descriptor: int, temporary: Path | None, target: Path, replace: bool) -> Path | None:
+    """Gives the file its final name; returns the temporary name that is still to be removed, if any."""
+    if temporary is None and replace and target.exists():
+        # A nameless file cannot replace a name directly, so it gets a temporary one first, when it is whole.
+        temporary = _temporary_name(target)
+        _link_descriptor(descriptor, temporary)
+    if temporary is None:
+        try:
+            _link_descriptor(descriptor, target)
+        except FileExistsError as cause:
+            raise OutputExistsError(f"the output {str(target)!r} exists already") from cause
+        return None
+    if replace:
+        os.replace(temporary, target)
+        return None
+    try:
+        os.link(temporary, target)
+    except FileExistsError as cause:
+        raise OutputExistsError(f"the output {str(target)!r} exists already") from cause
+    return temporary
+
+
+def _link_descriptor(descriptor: int, name: Path) -> None:
+    # linkat(2) names this way of giving a nameless file its name; os.link wants a directory descriptor in order
+    # to pass AT_SYMLINK_FOLLOW.
+    directory = os.open(name.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(f"/proc/self/fd/{descriptor}", name.name, dst_dir_fd=directory, follow_symlinks=True)
+    finally:
+        os.close(directory)
+
+
+def _flush_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as cause:
+        if cause.errno != errno.EINVAL:  # Some file systems cannot flush a directory; the file itself is safe.
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_name(target: Path) -> Path:
+    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
+
+
+def _storage_error(target: Path, cause: OSError) -> NoReturn:
+    if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise StorageError(
+            f"there is no space left for {str(target)!r}", "free some space and try again", reason="storage_full"
+        ) from cause
+    detail = (cause.strerror or str(cause)).lower()
+    raise StorageError(f"{str(target)!r} cannot be written: {detail}") from cause

@@ -1,0 +1,1 @@
+"""Placeholder docstring, filled in with the public names below."""
