@@ -8,7 +8,19 @@ import binascii
 import hashlib
 from datetime import datetime, timezone
 
-__all__ = ["b64url_decode", "b64url_encode", "framed", "framed_sha256", "from_epoch", "to_epoch", "utc_text"]
+__all__ = [
+    "MAX_EPOCH",
+    "b64url_decode",
+    "b64url_encode",
+    "framed",
+    "framed_sha256",
+    "from_epoch",
+    "to_epoch",
+    "utc_text",
+]
+
+MAX_EPOCH = 253402300799
+"""The last second of the year 9999, beyond which dates cannot be shown."""
 
 
 def b64url_encode(data: bytes) -> str:

@@ -54,9 +54,7 @@ def _probe_machine_id() -> str:
     return str(machineid.id())
 
 
-def read_machine(
-    probe: Callable[[], str] = _probe_machine_id, sources: tuple[str, ...] = STABLE_SOURCES
-) -> Machine:
+def read_machine(probe: Callable[[], str] = _probe_machine_id, sources: tuple[str, ...] = STABLE_SOURCES) -> Machine:
     """Measures the machine ID.
 
     Args:

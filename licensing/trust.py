@@ -31,8 +31,9 @@ class TrustedKeys:
         Raises:
             TrustMalformedError: it does not follow the specification.
         """
-        fields = Fields(parse_object(data, "trust file", TrustMalformedError, MAX_TRUST_BYTES), "trust file",
-                        TrustMalformedError)
+        fields = Fields(
+            parse_object(data, "trust file", TrustMalformedError, MAX_TRUST_BYTES), "trust file", TrustMalformedError
+        )
         keys = fields.array("keys", 1, MAX_KEYS, _read_key)
         by_thumbprint = {thumbprint(key): key for key in keys}
         if len(by_thumbprint) != len(keys):

@@ -1,0 +1,158 @@
+"""Issuing a license: one grant per model and slot. docs/spec/license.md, section 14."""
+
+import secrets
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from licensing.device_key import wrap_secret
+from licensing.encoding import b64url_encode, to_epoch
+from licensing.errors import GpuRequiredError, UsageError
+from licensing.jws import PrivateKey, sign_claims
+from licensing.key_derivation import SECRET_BYTES, derive_kek, hardware_salt, slot_digest, wrap_grant
+from licensing.license import LICENSE_TYPE, LICENSE_VERSION, MAX_MODELS, MAX_SLOTS, SALT_BYTES, license_file_bytes
+from licensing.request import LicenseRequest
+from licensing.version import __version__
+
+__all__ = ["CLOCK_ALLOWANCE", "IssuedLicense", "ModelKey", "Terms", "issue_license"]
+
+CLOCK_ALLOWANCE = timedelta(hours=1)
+"""How far before the moment of issue a license begins, so that a box whose clock is a little slow is not locked out."""
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """A model to license, with its content key."""
+
+    model_id: str
+    key_id: str
+    name: str
+    content_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a vendor grants.
+
+    Attributes:
+        vendor, customer: names, as people read them.
+        expires: the first moment at which the license no longer holds.
+        not_before: the first moment at which it holds; by default an hour before it is issued.
+        allow_no_gpu: whether a request without a GPU may be answered, with a license for the machine alone.
+        features: names that the vendor's application may ask for.
+    """
+
+    vendor: str
+    customer: str
+    expires: datetime
+    not_before: datetime | None = None
+    allow_no_gpu: bool = False
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class IssuedLicense:
+    """A license file that has just been made, and what the registry keeps of it."""
+
+    license_id: str
+    issued: datetime
+    not_before: datetime
+    expires: datetime
+    data: bytes
+
+
+@dataclass(frozen=True)
+class _SlotHardware:
+    slot_id: str
+    gpu_identity: str
+    gpu_label: str
+
+
+def issue_license(
+    request: LicenseRequest, models: Sequence[ModelKey], terms: Terms, signing_key: PrivateKey, now: datetime
+) -> IssuedLicense:
+    """Issues a license for the box that made the request.
+
+    Args:
+        request: a verified request.
+        models: what to license, with their content keys.
+        terms: who, until when, under which conditions.
+        signing_key: the vendor's.
+        now: the moment of issue.
+
+    Raises:
+        GpuRequiredError: the request names no GPU, and the terms do not allow that.
+        UsageError: the terms contradict themselves.
+    """
+    not_before = terms.not_before or now - CLOCK_ALLOWANCE
+    _check_terms(request, models, terms, not_before, now)
+    secret, salt = secrets.token_bytes(SECRET_BYTES), secrets.token_bytes(SALT_BYTES)
+    slots = _slots(request)
+    license_id = str(uuid.uuid4())
+    claims: dict[str, Any] = {
+        "ver": LICENSE_VERSION,
+        "iss": terms.vendor,
+        "sub": terms.customer,
+        "jti": license_id,
+        "iat": to_epoch(now),
+        "nbf": to_epoch(not_before),
+        "exp": to_epoch(terms.expires),
+        "cnf": {"jkt": request.thumbprint},
+        "tier": request.tier,
+        "salt": b64url_encode(salt),
+        "slots": [_slot_claims(slot, request, salt) for slot in slots],
+        "models": [{"id": model.model_id, "kid": model.key_id, "name": model.name} for model in models],
+        "features": list(terms.features),
+        "policy": {},
+        "secret": b64url_encode(wrap_secret(request.public_key, secret)),
+        "generator": f"weightlock {__version__}",
+    }
+    text = sign_claims(claims, signing_key, LICENSE_TYPE)
+    grants = {}
+    for slot in slots:
+        slot_salt = hardware_salt(request.machine_fingerprint, slot.gpu_identity)
+        for model in models:
+            kek = derive_kek(secret, slot_salt, text, model.model_id, model.key_id, slot.slot_id)
+            grants[model.model_id, slot.slot_id] = wrap_grant(kek, model.content_key)
+    return IssuedLicense(license_id, now, not_before, terms.expires, license_file_bytes(text, grants))
+
+
+def _check_terms(
+    request: LicenseRequest, models: Sequence[ModelKey], terms: Terms, not_before: datetime, now: datetime
+) -> None:
+    if not request.gpus and not terms.allow_no_gpu:
+        raise GpuRequiredError(
+            "the license request names no GPU",
+            "to license the machine alone, without a GPU, say --allow-no-gpu",
+            "on a box with GPUs, 'weightlock request' names them all unless --gpu says otherwise",
+        )
+    if terms.expires <= now:
+        raise UsageError("the license would have ended before it is issued", "choose a later end")
+    if terms.expires <= not_before:
+        raise UsageError("the license would end before it begins", "choose a later end")
+    if not 1 <= len(models) <= MAX_MODELS or len({model.model_id for model in models}) != len(models):
+        raise UsageError(f"a license names 1 to {MAX_MODELS} models, each once")
+    if len(request.gpus) > MAX_SLOTS:
+        raise UsageError(f"a license has at most {MAX_SLOTS} slots")
+
+
+def _slots(request: LicenseRequest) -> list[_SlotHardware]:
+    if not request.gpus:
+        return [_SlotHardware("slot-1", "", "")]
+    return [
+        _SlotHardware(f"slot-{number}", gpu.identity, gpu.label) for number, gpu in enumerate(request.gpus, start=1)
+    ]
+
+
+def _slot_claims(slot: _SlotHardware, request: LicenseRequest, salt: bytes) -> dict[str, Any]:
+    machine_digest = slot_digest(salt, "machine", request.machine_fingerprint)
+    claims: dict[str, Any] = {
+        "id": slot.slot_id,
+        "machine": {"digest": b64url_encode(machine_digest), "label": request.machine_label},
+    }
+    if slot.gpu_identity:
+        gpu_digest = slot_digest(salt, "gpu", slot.gpu_identity)
+        claims["gpu"] = {"digest": b64url_encode(gpu_digest), "label": slot.gpu_label}
+    return claims
