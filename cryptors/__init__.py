@@ -1,1 +1,43 @@
-"""Placeholder docstring, filled in with the public names below."""
+"""Encrypting and decrypting models: one cryptor per framework, one container for all of them.
+
+    from cryptors import CryptorFactory, ModelType, load_model
+
+No framework is imported before a model of its type is decrypted.
+"""
+
+from cryptors.base import Cryptor
+from cryptors.errors import (
+    CryptorError,
+    FrameworkMissingError,
+    KeyMismatchError,
+    ModelDamagedError,
+    ModelMalformedError,
+    ModelRejectedError,
+    ModelSourceError,
+    ModelTypeError,
+    UnsafePickleError,
+)
+from cryptors.factory import CryptorFactory, load_model
+from cryptors.header import Header
+from cryptors.model_type import ModelType
+from cryptors.reader import read_header
+from cryptors.writer import EncryptOptions
+
+__all__ = [
+    "Cryptor",
+    "CryptorError",
+    "CryptorFactory",
+    "EncryptOptions",
+    "FrameworkMissingError",
+    "Header",
+    "KeyMismatchError",
+    "ModelDamagedError",
+    "ModelMalformedError",
+    "ModelRejectedError",
+    "ModelSourceError",
+    "ModelType",
+    "ModelTypeError",
+    "UnsafePickleError",
+    "load_model",
+    "read_header",
+]

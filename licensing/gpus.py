@@ -4,6 +4,9 @@ docs/spec/license.md, section 7. NVML is reached through `pynvml` (distribution 
 driver's library; without a driver the reading says so, and that is no error.
 """
 
+import errno
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +17,11 @@ _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 GPU_UUID_PATTERN = f"GPU-{_UUID}"
 MIG_UUID_PATTERN = f"MIG-{_UUID}|MIG-GPU-{_UUID}/[0-9]{{1,3}}/[0-9]{{1,3}}"
 """MIG UUIDs in today's form and in the form of drivers before R470."""
+
+_LIBRARY = "libnvidia-ml.so.1"
+_GPUS_MAX = 1024
+_MIG_PLACES_MAX = 64
+"""Far more than any box holds (16 GPUs, of 7 instances each): a driver that counts further is not believed."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +88,12 @@ def read_gpus(nvml: Callable[[], Any] = _import_pynvml) -> GpuReading:
     module = nvml()
     try:
         module.nvmlInitWithFlags(0)
-    except (module.NVMLError_LibraryNotFound, module.NVMLError_DriverNotLoaded):
+    except module.NVMLError_DriverNotLoaded:
         return GpuReading()
+    except module.NVMLError_LibraryNotFound as cause:
+        return GpuReading(problems=_loading_problems(cause))
     except module.NVMLError as cause:
-        return GpuReading(problems=(f"the NVIDIA driver does not answer: {cause}",))
+        return GpuReading(problems=(f"the NVIDIA driver does not answer: {_words(cause)}",))
     try:
         return _read_all(module)
     finally:
@@ -93,30 +103,50 @@ def read_gpus(nvml: Callable[[], Any] = _import_pynvml) -> GpuReading:
             pass
 
 
+def _loading_problems(cause: Exception) -> tuple[str, ...]:
+    """Tells a library that does not load from one that is not there, which is no problem.
+
+    pynvml raises the same error for both, with the loader's own as its context. A file that does not load is
+    nothing rare: images made under NVIDIA's container runtime keep an empty one where it mounted the driver's.
+    """
+    loader = cause.__context__
+    if not isinstance(loader, OSError) or (_LIBRARY in str(loader) and os.strerror(errno.ENOENT) in str(loader)):
+        return ()
+    return (f"the NVIDIA driver's library does not load: {loader}",)
+
+
 def _read_all(module: Any) -> GpuReading:
     gpus: list[Gpu] = []
     problems: list[str] = []
     driver_version = None
     try:
-        driver_version = _text(module.nvmlSystemGetDriverVersion())
+        driver_version = _text(module.nvmlSystemGetDriverVersion) or None
         count = module.nvmlDeviceGetCount()
     except module.NVMLError as cause:
-        return GpuReading((), driver_version, (f"the NVIDIA driver does not answer: {cause}",))
+        return GpuReading((), driver_version, (f"the NVIDIA driver does not answer: {_words(cause)}",))
+    if count > _GPUS_MAX:
+        return GpuReading((), driver_version, (f"the NVIDIA driver counts {count} GPUs, which no machine holds",))
     for index in range(count):
         try:
             gpus.extend(_read_one(module, index, problems))
         except module.NVMLError as cause:
-            problems.append(f"GPU {index} cannot be read: {cause}")
+            problems.append(f"GPU {index} cannot be read: {_words(cause)}")
     return GpuReading(tuple(gpus), driver_version, tuple(problems))
 
 
 def _read_one(module: Any, index: int, problems: list[str]) -> list[Gpu]:
     handle = module.nvmlDeviceGetHandleByIndex(index)
-    uuid = _text(module.nvmlDeviceGetUUID(handle)).strip()
-    name = _text(module.nvmlDeviceGetName(handle)).strip() or "NVIDIA GPU"
+    uuid = _text(module.nvmlDeviceGetUUID, handle)
+    if not re.fullmatch(GPU_UUID_PATTERN, uuid):
+        problems.append(f"GPU {index} has no valid UUID: {uuid!r}")
+        return []
+    name = _text(module.nvmlDeviceGetName, handle) or "NVIDIA GPU"
     try:
         current_mode, _pending = module.nvmlDeviceGetMigMode(handle)
-    except module.NVMLError:  # GPUs and drivers without MIG answer "not supported".
+    except (module.NVMLError_NotSupported, module.NVMLError_FunctionNotFound):  # GPUs and drivers without MIG.
+        current_mode = 0
+    except module.NVMLError as cause:  # The GPU is known all the same, but instances may be missing.
+        problems.append(f"the MIG mode of GPU {index} cannot be read: {_words(cause)}")
         current_mode = 0
     parent = Gpu(uuid, name, index, mig_enabled=bool(current_mode))
     return [parent, *(_read_mig_instances(module, handle, parent, problems) if parent.mig_enabled else [])]
@@ -124,19 +154,43 @@ def _read_one(module: Any, index: int, problems: list[str]) -> list[Gpu]:
 
 def _read_mig_instances(module: Any, handle: Any, parent: Gpu, problems: list[str]) -> list[Gpu]:
     instances = []
-    for number in range(module.nvmlDeviceGetMaxMigDeviceCount(handle)):
+    for place in range(_count_mig_places(module, handle, parent, problems)):
         try:
-            instance = module.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
-            uuid = _text(module.nvmlDeviceGetUUID(instance)).strip()
-            name = _text(module.nvmlDeviceGetName(instance)).strip() or f"MIG instance of {parent.name}"
+            instance = module.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
+            uuid = _text(module.nvmlDeviceGetUUID, instance)
+            name = _text(module.nvmlDeviceGetName, instance) or f"MIG instance of {parent.name}"
         except module.NVMLError_NotFound:  # An unused place; used ones need not be the first.
             continue
         except module.NVMLError as cause:
-            problems.append(f"MIG instance {number} of GPU {parent.index} cannot be read: {cause}")
+            problems.append(f"MIG instance {place} of GPU {parent.index} cannot be read: {_words(cause)}")
+            continue
+        if not re.fullmatch(MIG_UUID_PATTERN, uuid):
+            problems.append(f"MIG instance {place} of GPU {parent.index} has no valid UUID: {uuid!r}")
             continue
         instances.append(Gpu(uuid, name, parent.index, parent_uuid=parent.uuid))
     return instances
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+def _count_mig_places(module: Any, handle: Any, parent: Gpu, problems: list[str]) -> int:
+    try:
+        count = int(module.nvmlDeviceGetMaxMigDeviceCount(handle))
+    except module.NVMLError as cause:
+        problems.append(f"the MIG instances of GPU {parent.index} cannot be counted: {_words(cause)}")
+        return 0
+    if count > _MIG_PLACES_MAX:
+        problems.append(f"the NVIDIA driver counts {count} MIG instances of GPU {parent.index}, which no GPU holds")
+        return 0
+    return count
+
+
+def _text(read: Callable[..., str | bytes], *handle: Any) -> str:
+    """Returns what a function of NVML says, without whitespace around it; "" for what is not UTF-8."""
+    try:
+        value = read(*handle)
+        return (value.decode() if isinstance(value, bytes) else value).strip()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _words(cause: Exception) -> str:
+    return str(cause).rstrip(".")  # Some of NVML's sentences end with a full stop, and ours do not.

@@ -8,7 +8,6 @@ from the key, never from the header.
 from dataclasses import dataclass
 from typing import Any
 
-import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -48,6 +47,8 @@ class SignedText:
 
 def sign_claims(claims: dict[str, Any], key: PrivateKey, typ: str) -> str:
     """Signs claims in canonical form and returns the compact JWS."""
+    import jwt  # Deferred: it brings an HTTP client with it, which takes longer to import than all of ours.
+
     public_key = key.public_key()
     return jwt.api_jws.encode(
         canonical(claims),
@@ -90,6 +91,8 @@ def verify_signature(signed: SignedText, key: PublicKey, what: str) -> None:
     Raises:
         SignatureInvalidError: it does not verify, for whatever reason.
     """
+    import jwt  # Deferred, as in `sign_claims`.
+
     algorithm = algorithm_of(key)
     try:
         if signed.algorithm != algorithm:

@@ -1,0 +1,34 @@
+"""Importing a framework on first use, with an error that says what to install."""
+
+import importlib
+import importlib.util
+from typing import Any
+
+from cryptors.errors import FrameworkMissingError
+
+__all__ = ["import_framework", "is_installed"]
+
+
+def import_framework(module: str, extra: str) -> Any:
+    """Returns a framework's module.
+
+    Args:
+        module: what to import.
+        extra: the extra of this distribution that installs it.
+
+    Raises:
+        FrameworkMissingError: it is not installed, or does not import.
+    """
+    install = f"install it with: pip install 'weightlock[{extra}]'"
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as cause:
+        missing = (cause.name or module).partition(".")[0]
+        raise FrameworkMissingError(f"this model needs {missing}, which is not installed", install) from cause
+    except Exception as cause:  # A broken installation can raise anything, from OSError to AttributeError.
+        raise FrameworkMissingError(f"{module} is installed, but does not import: {cause}", install) from cause
+
+
+def is_installed(module: str) -> bool:
+    """Returns whether a module could be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None

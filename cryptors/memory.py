@@ -1,0 +1,116 @@
+"""Plaintext memory: kept out of core dumps, wiped when it is no longer needed or when decryption fails.
+
+Limits: it may be swapped out, and whatever a framework copies from it is the framework's memory.
+docs/limitations.md says more.
+"""
+
+import fcntl
+import mmap
+import os
+from types import TracebackType
+
+__all__ = ["PlaintextFile", "PlaintextMemory", "wipe"]
+
+_ZEROS = bytes(1024 * 1024)
+
+
+def wipe(view: memoryview) -> None:
+    """Overwrites writable memory with zeros."""
+    flat = view.cast("B")
+    for start in range(0, len(flat), len(_ZEROS)):
+        part = flat[start : start + len(_ZEROS)]
+        part[:] = _ZEROS[: len(part)]
+
+
+class PlaintextMemory:
+    """An anonymous mapping for plaintext.
+
+    Args:
+        size: bytes; may be zero.
+
+    Attributes:
+        view: the memory, writable.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._map = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._map.madvise(mmap.MADV_DONTDUMP)
+        if size >= 4 * 1024 * 1024:
+            try:
+                self._map.madvise(mmap.MADV_HUGEPAGE)
+            except OSError:
+                pass  # A kernel without huge pages: slower, not wrong.
+        self.view = memoryview(self._map)[:size]
+
+    def close(self) -> None:
+        """Wipes the memory and gives it back. Views that callers still hold see zeros."""
+        wipe(self.view)
+        self.view.release()
+        try:
+            self._map.close()
+        except BufferError:
+            pass  # Somebody still holds a view; the memory goes with it, and it is zero.
+
+    def __enter__(self) -> "PlaintextMemory":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class PlaintextFile:
+    """A memory file for frameworks that take only paths: it has a path, and no file system knows it.
+
+    Args:
+        size: bytes.
+
+    `view` is writable until `seal` is called; after that, nobody can change the content any more.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._descriptor = os.memfd_create("weightlock", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._map: mmap.mmap | None = None
+        try:
+            os.ftruncate(self._descriptor, size)
+            if size:
+                self._map = mmap.mmap(self._descriptor, size)
+                self._map.madvise(mmap.MADV_DONTDUMP)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        self.view = memoryview(self._map) if self._map else memoryview(bytearray())
+
+    @property
+    def path(self) -> str:
+        """The path, for this process, until `close`."""
+        return f"/proc/self/fd/{self._descriptor}"
+
+    def seal(self) -> None:
+        """Makes the content final."""
+        self.view.release()
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, seals)
+
+    def close(self) -> None:
+        """Gives the memory back, when nobody has it mapped any more; the kernel zeroes it before it is used again."""
+        if self._map is not None:
+            wipe(self.view)
+            self.view.release()
+            self._map.close()
+            self._map = None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> "PlaintextFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

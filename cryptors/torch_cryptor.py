@@ -1,0 +1,108 @@
+"""PyTorch: state dicts and whole modules, as `torch.save` writes them."""
+
+import importlib
+import importlib.util
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+from cryptors.base import Cryptor
+from cryptors.errors import ModelTypeError, UnsafePickleError
+from cryptors.frameworks import import_framework
+from cryptors.model_type import ModelType
+from cryptors.reader import LockedModel
+from cryptors.torch_inference import run_module
+from licensing.errors import UsageError
+
+__all__ = ["TorchCryptor", "build_architecture"]
+
+BUFFER_BYTES = 64 * 1024
+
+
+class TorchCryptor(Cryptor):
+    """The cryptor for `ModelType.MODEL_TORCH`."""
+
+    model_type = ModelType.MODEL_TORCH
+
+    def infer(self, loaded: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:
+        torch = import_framework("torch", "torch")
+        if not isinstance(loaded, torch.nn.Module):
+            raise ModelTypeError(
+                "a state dict cannot run by itself",
+                "name the code that builds the module with --architecture FILE.py:NAME",
+            )
+        return run_module(loaded, inputs, device)
+
+    def _decrypt(
+        self,
+        model: LockedModel,
+        map_location: Any = "cpu",
+        weights_only: bool = True,
+        architecture: str | None = None,
+    ) -> Any:
+        """Returns what `torch.load` returns; tensors are decrypted straight into their storages, one after another.
+
+        Args:
+            model: the open locked model.
+            map_location: as in `torch.load`.
+            weights_only: False allows pickles that can run code, such as whole modules: only for a vendor whom the
+                caller trusts like the author of a program.
+            architecture: "FILE.py:NAME" or "package.module:NAME", a callable that returns the module into which
+                the state dict is loaded.
+        """
+        with io.BufferedReader(model.file(), BUFFER_BYTES) as file:
+            return self._from_file(file, map_location, weights_only, architecture)
+
+    def _decrypt_bytes(
+        self,
+        data: bytes,
+        map_location: Any = "cpu",
+        weights_only: bool = True,
+        architecture: str | None = None,
+    ) -> Any:
+        return self._from_file(io.BytesIO(data), map_location, weights_only, architecture)
+
+    def _from_file(self, file: Any, map_location: Any, weights_only: bool, architecture: str | None) -> Any:
+        torch = import_framework("torch", "torch")
+        try:
+            loaded = torch.load(file, map_location=map_location, weights_only=weights_only)
+        except pickle.UnpicklingError as cause:
+            if not weights_only:
+                raise
+            raise UnsafePickleError(
+                "the model is a pickle that is more than weights, and loading it could run code",
+                "if you trust its vendor as you trust a program's author: weights_only=False, or --allow-pickle",
+            ) from cause
+        return loaded if architecture is None else fill_architecture(architecture, loaded)
+
+
+def fill_architecture(architecture: str, state_dict: Any) -> Any:
+    """Returns the module that the named code builds, with this state dict loaded into it, ready to infer.
+
+    Raises:
+        UsageError: the name leads to no such code.
+    """
+    module = build_architecture(architecture)
+    module.load_state_dict(state_dict, strict=True, assign=True)
+    return module.eval()
+
+
+def build_architecture(architecture: str) -> Any:
+    """Calls the code that "FILE.py:NAME" or "package.module:NAME" names, without arguments."""
+    place, _, name = architecture.rpartition(":")
+    try:
+        if place.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(place)
+        factory = getattr(module, name)
+    except (ImportError, OSError, ValueError, AttributeError) as cause:
+        raise UsageError(
+            f"the architecture {architecture!r} cannot be found: {cause}", "write FILE.py:NAME or package.module:NAME"
+        ) from cause
+    return factory()

@@ -1,0 +1,34 @@
+"""TorchScript: what `torch.jit.save` writes."""
+
+import io
+from typing import Any
+
+from cryptors.base import Cryptor
+from cryptors.frameworks import import_framework
+from cryptors.model_type import ModelType
+from cryptors.reader import LockedModel
+from cryptors.torch_inference import run_module
+
+__all__ = ["TorchScriptCryptor"]
+
+
+class TorchScriptCryptor(Cryptor):
+    """The cryptor for `ModelType.MODEL_TORCHSCRIPT`."""
+
+    model_type = ModelType.MODEL_TORCHSCRIPT
+
+    def infer(self, loaded: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:
+        return run_module(loaded, inputs, device)
+
+    def _decrypt(self, model: LockedModel, map_location: Any = "cpu") -> Any:
+        """Returns the script module; `torch.jit.load` copies from one buffer that holds the whole file.
+
+        Args:
+            model: the open locked model.
+            map_location: as in `torch.jit.load`.
+        """
+        return self._decrypt_bytes(model.file().read_all(), map_location)
+
+    def _decrypt_bytes(self, data: bytes, map_location: Any = "cpu") -> Any:
+        torch = import_framework("torch", "torch")
+        return torch.jit.load(io.BytesIO(data), map_location=map_location)
