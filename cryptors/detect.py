@@ -3,7 +3,6 @@
 import json
 import mmap
 import os
-import zipfile
 from pathlib import Path
 
 from cryptors.errors import ModelSourceError, ModelTypeError
@@ -68,6 +67,8 @@ def _detect_directory(path: Path) -> ModelType | None:
 
 
 def _detect_zip(path: Path) -> ModelType | None:
+    import zipfile  # Deferred: only vendors need it.
+
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.partition("/")[2] for name in archive.namelist()}

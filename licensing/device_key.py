@@ -11,12 +11,6 @@ from typing import Any, Literal
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
 from licensing import jws
 from licensing.encoding import b64url_encode
@@ -96,6 +90,9 @@ def create_device_key(home: Path, machine: Machine, replace: bool = False) -> De
         DeviceKeyExistsError: there is one already, and `replace` is false.
         StorageError: the file system refused.
     """
+    # Deferred: it brings support for SSH and certificates with it, and its import takes as long as an unlock.
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
     make_directory(home)
     private_key = rsa.generate_private_key(public_exponent=65537, key_size=DEVICE_KEY_BITS)
     pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(_password(machine)))
@@ -124,6 +121,8 @@ def open_device_key(home: Path, machine: Machine, for_signing: bool = False) -> 
         DeviceKeyMismatchError: it does not open with this machine's ID: it was copied here, or it is damaged.
         FileAccessError: the file cannot be read.
     """
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # Deferred, as above.
+
     path = device_key_path(home)
     try:
         pem = read_bounded(path, "device key", MAX_KEY_FILE_BYTES)

@@ -1,1 +1,1 @@
-"""Placeholder docstring, filled in with the public names below."""
+"""The command line, `weightlock`."""

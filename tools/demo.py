@@ -1,0 +1,5 @@
+"""The demo: written next."""
+
+
+def play() -> None:
+    """Plays the demo."""

@@ -1,0 +1,150 @@
+"""What a file says without any key: `weightlock inspect`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cryptors.errors import ModelMalformedError
+from licensing.errors import MalformedError
+from licensing.local_time import local_text
+from tools.options import Json
+from tools.output import print_facts, print_table, size_text
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A locked model, a license, a license request or a trust file.")],
+    as_json: Json = False,
+) -> None:
+    """Show what a locked model, license, request or trust file says, without any key."""
+    kind, facts, rows, note = _describe(file)
+
+    def sentence() -> None:
+        print(f"{kind}: {file}")
+        print_table(rows)
+        print(note)
+
+    print_facts({"kind": kind, **facts, "note": note}, as_json, sentence)
+
+
+def _describe(file: Path) -> tuple[str, dict[str, Any], list[tuple[str, str]], str]:
+    from cryptors.header import is_locked_model
+    from licensing.files import read_bounded
+    from licensing.license import MAX_LICENSE_BYTES
+    from licensing.strict_json import parse_object
+
+    beginning = read_bounded(file, "file", 64)
+    if is_locked_model(beginning):
+        return _locked_model(file)
+    data = read_bounded(file, "file", MAX_LICENSE_BYTES)
+    try:
+        members = parse_object(data, "file", MalformedError, MAX_LICENSE_BYTES)
+    except MalformedError:
+        members = {}
+    if "license" in members or "grants" in members:
+        return _license(data)
+    if "request" in members:
+        return _request(data)
+    if "keys" in members:
+        return _trust(data)
+    raise ModelMalformedError(
+        f"the file {str(file)!r} is not a locked model, a license, a license request or a trust file",
+        reason="file_unknown",
+    )
+
+
+def _locked_model(file: Path) -> tuple[str, dict[str, Any], list[tuple[str, str]], str]:
+    from cryptors import read_header
+
+    header = read_header(file)
+    facts = {
+        "model_id": header.model_id,
+        "name": header.name,
+        "type": header.model_type,
+        "key_id": header.key_id,
+        "content_bytes": header.content_bytes,
+        "files": header.files,
+        "created": header.created,
+        "generator": header.generator,
+    }
+    rows = [
+        ("name", header.name),
+        ("type", header.model_type),
+        ("size", f"{size_text(header.content_bytes)} in {header.files} file{'' if header.files == 1 else 's'}"),
+        ("model id", header.model_id),
+        ("key id", header.key_id),
+        ("created", f"{header.created} by {header.generator}"),
+    ]
+    return "locked model", facts, rows, "without the content key, none of this is verified"
+
+
+def _license(data: bytes) -> tuple[str, dict[str, Any], list[tuple[str, str]], str]:
+    from licensing.license import LicenseFile, read_claims
+
+    file = LicenseFile.parse(data)
+    claims = read_claims(file)
+    facts = {
+        "license_id": claims.license_id,
+        "vendor": claims.vendor,
+        "vendor_key": file.signed.kid,
+        "customer": claims.customer,
+        "device": claims.device_thumbprint,
+        "tier": claims.tier,
+        "issued": claims.issued.isoformat(),
+        "not_before": claims.not_before.isoformat(),
+        "expires": claims.expires.isoformat(),
+        "slots": [{"id": slot.slot_id, "machine": slot.machine_label, "gpu": slot.gpu_label} for slot in claims.slots],
+        "models": [{"model_id": model.model_id, "key_id": model.key_id, "name": model.name} for model in claims.models],
+        "features": list(claims.features),
+    }
+    rows = [
+        ("vendor", claims.vendor),
+        ("customer", claims.customer),
+        ("from", local_text(claims.not_before)),
+        ("until", local_text(claims.expires)),
+        *(("slot", slot.label) for slot in claims.slots),
+        *(("model", f"{model.name} ({model.model_id})") for model in claims.models),
+        *(("feature", name) for name in claims.features),
+        ("tier", claims.tier),
+        ("device", claims.device_thumbprint),
+        ("license id", claims.license_id),
+    ]
+    return "license", facts, rows, "the signature was not checked: 'weightlock status' does that"
+
+
+def _request(data: bytes) -> tuple[str, dict[str, Any], list[tuple[str, str]], str]:
+    from licensing.request import read_request
+
+    request = read_request(data)
+    facts = {
+        "request_id": request.request_id,
+        "created": request.created.isoformat(),
+        "device": request.thumbprint,
+        "tier": request.tier,
+        "machine": request.machine_label,
+        "machine_source": request.machine_source,
+        "machine_fingerprint": request.machine_fingerprint,
+        "gpus": [{"uuid": gpu.uuid, "name": gpu.name, "parent": gpu.parent_uuid} for gpu in request.gpus],
+        "driver": request.driver_version,
+        "generator": request.generator,
+    }
+    rows = [
+        ("machine", f"{request.machine_label} (ID from {request.machine_source})"),
+        *(("GPU", f"{gpu.name} {gpu.identity}") for gpu in request.gpus),
+        *([] if request.gpus else [("GPU", "none: the machine alone")]),
+        ("made", f"{local_text(request.created)} by {request.generator}"),
+        ("tier", request.tier),
+        ("device", request.thumbprint),
+    ]
+    return "license request", facts, rows, "it is signed by the device key that it carries"
+
+
+def _trust(data: bytes) -> tuple[str, dict[str, Any], list[tuple[str, str]], str]:
+    from licensing.jwk import algorithm_of
+    from licensing.trust import TrustedKeys
+
+    keys = [{"kid": kid, "algorithm": algorithm_of(key)} for kid, key in TrustedKeys.parse(data).keys.items()]
+    rows = [("key", f"{key['kid']} ({key['algorithm']})") for key in keys]
+    return "trust file", {"keys": keys}, rows, "licenses signed by these keys are accepted where this file is trusted"

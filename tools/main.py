@@ -1,0 +1,104 @@
+"""The entry point: the commands, and the grammar of errors."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from licensing.errors import UsageError, WeightlockError
+from licensing.version import __version__
+from tools import customer_commands, inspect_command, run_command, vendor_commands
+from tools.customer_commands import StatusRefusedError
+from tools.demo_command import demo
+from tools.exit_codes import OTHER, USAGE, exit_code
+from tools.output import print_error
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="weightlock",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Lock deep-learning models to licensed GPU machines. Vendors encrypt a model once and issue each customer "
+    "a license; the locked model runs on the licensed box, offline, and nowhere else.",
+)
+vendor_app = typer.Typer(no_args_is_help=True, help="The vendor's home.")
+
+VENDOR, CUSTOMER = "Vendor", "Customer"
+
+vendor_app.command("init")(vendor_commands.init)
+app.add_typer(vendor_app, name="vendor", rich_help_panel=VENDOR)
+app.command("encrypt", rich_help_panel=VENDOR)(vendor_commands.encrypt)
+app.command("decrypt", rich_help_panel=VENDOR)(vendor_commands.decrypt)
+app.command("issue", rich_help_panel=VENDOR)(vendor_commands.issue)
+app.command("licenses", rich_help_panel=VENDOR)(vendor_commands.licenses)
+app.command("models", rich_help_panel=VENDOR)(vendor_commands.models)
+app.command("request", rich_help_panel=CUSTOMER)(customer_commands.request)
+app.command("status", rich_help_panel=CUSTOMER)(customer_commands.status)
+app.command("run", rich_help_panel=CUSTOMER)(run_command.run)
+app.command("inspect", rich_help_panel=CUSTOMER)(inspect_command.inspect)
+app.command("demo", rich_help_panel=CUSTOMER)(demo)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"weightlock {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Holds the options that stand before a command."""
+
+
+def main() -> None:
+    """Runs the command line and exits with the code that the outcome has."""
+    sys.exit(run_command_line(sys.argv[1:]))
+
+
+def run_command_line(arguments: list[str]) -> int:
+    """Runs one command and returns its exit code; every error becomes a sentence and hints."""
+    as_json = "--json" in arguments
+    try:
+        result = app(arguments, prog_name="weightlock", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except StatusRefusedError as error:
+        print_error(error, as_json=False)  # The facts were printed with everything in them.
+        return exit_code(error)
+    except WeightlockError as error:
+        print_error(error, as_json)
+        return exit_code(error)
+    except typer.Exit as done:
+        return int(done.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("weightlock: interrupted", file=sys.stderr)
+        return OTHER
+    except BrokenPipeError:
+        sys.stderr.close()  # The reader of our output has gone; Python would complain about it on exit.
+        return OTHER
+    except Exception as error:
+        return _unexpected(error, as_json)
+
+
+def _unexpected(error: Exception, as_json: bool) -> int:
+    """Answers what no command answered: wrong usage, which typer finds, and defects."""
+    format_message = getattr(error, "format_message", None)
+    if callable(format_message):
+        text = str(format_message()).strip().rstrip(".")
+        print_error(UsageError(text[:1].lower() + text[1:], "weightlock --help lists the commands"), as_json)
+        return USAGE
+    if isinstance(error, MemoryError):
+        print_error(WeightlockError("there is not enough memory", reason="out_of_memory"), as_json)
+        return OTHER
+    description = f"internal error: {type(error).__name__}"
+    print_error(WeightlockError(description, "please report it, with the command that you gave"), as_json)
+    return OTHER
+
+
+if __name__ == "__main__":
+    main()

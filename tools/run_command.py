@@ -1,0 +1,121 @@
+"""Locked inference: `weightlock run`."""
+
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cryptors.errors import FrameworkMissingError, ModelTypeError
+from licensing.errors import FileAccessError, UsageError
+from tools.options import CustomerHome, Force, Json, Threads, Trust
+from tools.output import print_facts, progress_bar
+
+__all__ = ["run"]
+
+MAX_INPUT_BYTES = 8 * 1024**3
+
+
+def run(
+    locked: Annotated[Path, typer.Argument(help="The locked model.")],
+    license: Annotated[Path, typer.Option("--license", help="The license file.")],
+    input: Annotated[Path, typer.Option("--input", help="Named arrays in an .npz file.")],
+    output: Annotated[Path, typer.Option("--output", help="The .npz file to write.")],
+    trust: Trust = None,
+    home: CustomerHome = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda:N.")] = "cpu",
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="FILE.py:NAME or package.module:NAME, which builds the module for weights without code."),
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Load whole PyTorch modules, whose pickles can run any code.")
+    ] = False,
+    threads: Threads = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Run a locked model on arrays, decrypting it in memory only."""
+    from cryptors import CryptorFactory, read_header
+    from licensing.files import check_output, write_new_file
+
+    check_output(output, force, input, locked, license)
+    header = read_header(locked)
+    cryptor = CryptorFactory.instance(header.model_type)
+    options = _framework_options(header.model_type, device, architecture, allow_pickle)
+    inputs = _read_arrays(input)
+    with progress_bar("decrypting") as progress:
+        loaded = cryptor.load(
+            locked, license=license, trust=trust, home=home, threads=threads, progress=progress, **options
+        )
+    outputs = cryptor.infer(loaded, inputs, device)
+    write_new_file(output, _npz(outputs), replace=force)
+    facts = {
+        "output": str(output),
+        "model": header.name,
+        "outputs": {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in outputs.items()},
+    }
+
+    def sentence() -> None:
+        for name, array in outputs.items():
+            print(f"{name}: {array.dtype} {'x'.join(map(str, array.shape)) or 'scalar'}")
+        print(f"wrote {output}")
+
+    print_facts(facts, as_json, sentence)
+
+
+def _framework_options(model_type: str, device: str, architecture: str | None, allow_pickle: bool) -> dict[str, Any]:
+    """Returns what the type's cryptor takes; options that it does not take are refused, not ignored."""
+    import re
+
+    if not re.fullmatch("cpu|cuda(:[0-9]{1,3})?", device):
+        raise UsageError(f"there is no device {device[:20]!r}", "write cpu or cuda:N")
+    if architecture is not None and model_type not in ("torch", "safetensors"):
+        raise UsageError(
+            f"models of type {model_type!r} bring their architecture with them", "leave --architecture out"
+        )
+    if allow_pickle and model_type != "torch":
+        raise UsageError(f"models of type {model_type!r} are no pickles", "leave --allow-pickle out")
+    match model_type:
+        case "torch":
+            return {"map_location": device, "weights_only": not allow_pickle, "architecture": architecture}
+        case "torchscript":
+            return {"map_location": device}
+        case "safetensors":
+            if architecture is None:
+                raise ModelTypeError(
+                    "a set of tensors cannot run by itself",
+                    "name the code that builds the module with --architecture FILE.py:NAME",
+                )
+            return {"device": device, "architecture": architecture}
+        case _:
+            return {"device": device}
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    from licensing.files import read_bounded
+
+    numpy = _numpy()
+    data = read_bounded(path, "input", MAX_INPUT_BYTES)
+    try:
+        with numpy.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception as cause:  # NumPy raises ValueError, KeyError, EOFError, BadZipFile and others.
+        raise FileAccessError(
+            f"the input {str(path)!r} is not an .npz file of plain arrays", "write it with numpy.savez",
+            reason="input_malformed",
+        ) from cause  # fmt: skip
+
+
+def _npz(arrays: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    _numpy().savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _numpy() -> Any:
+    try:
+        import numpy
+    except ImportError as cause:
+        raise FrameworkMissingError("this needs numpy, which is not installed", "pip install numpy") from cause
+    return numpy
