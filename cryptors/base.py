@@ -3,7 +3,7 @@
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -107,7 +107,7 @@ class Cryptor(ABC):
             FrameworkMissingError: the framework is not installed.
         """
         keys = KeySource(crypt_key, license, trust, home, hardware, now)
-        return self._open_and(self._decrypt, model, keys, threads, progress, framework_options)
+        return self._open_and(self._decrypt, self._decrypt_bytes, model, keys, threads, progress, framework_options)
 
     def load(
         self,
@@ -125,7 +125,7 @@ class Cryptor(ABC):
     ) -> Any:
         """Decrypts a locked model into memory and returns what runs it; arguments and errors as in `decrypt`."""
         keys = KeySource(crypt_key, license, trust, home, hardware, now)
-        return self._open_and(self._load, model, keys, threads, progress, framework_options)
+        return self._open_and(self._load, self._load_bytes, model, keys, threads, progress, framework_options)
 
     def infer(self, loaded: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:
         """Runs what `load` returned on named arrays and returns named arrays, as `weightlock run` does.
@@ -169,7 +169,8 @@ class Cryptor(ABC):
 
     def _open_and(
         self,
-        finish: Any,
+        finish: Callable[..., Any],
+        finish_bytes: Callable[..., Any],
         model: StrPath,
         keys: KeySource,
         threads: int | None,
@@ -180,7 +181,6 @@ class Cryptor(ABC):
             if keys.crypt_key is None:
                 raise UsageError("files of the old toolkit have no license: encrypt the model again")
             data = decrypt_fernet(model, read_content_key(keys.crypt_key))
-            finish_bytes = self._load_bytes if finish == self._load else self._decrypt_bytes
             with framework_errors(self.model_type.value):
                 return finish_bytes(data, **framework_options)
         with LockedModel(model, keys.content_key(model), threads, progress) as locked:
