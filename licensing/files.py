@@ -32,13 +32,19 @@ def read_bounded(path: StrPath, what: str, max_bytes: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as cause:
         raise unreadable(path, what, cause) from cause
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(status.st_mode):
             raise FileAccessError(f"the {what} {os.fspath(path)!r} is not a regular file", reason="not_a_file")
-        try:
-            return file.read(max_bytes + 1)
-        except OSError as cause:
-            raise unreadable(path, what, cause) from cause
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            # Python sets aside as many bytes as it is asked for, which must not be gigabytes for a small file.
+            return file.read(min(max_bytes, status.st_size) + 1)
+    except OSError as cause:
+        raise unreadable(path, what, cause) from cause
+    finally:
+        os.close(descriptor)
 
 
 def unreadable(path: StrPath, what: str, cause: Exception) -> FileAccessError:
@@ -84,13 +90,20 @@ def new_file(path: StrPath, mode: int = 0o666, replace: bool = False) -> Iterato
     """
     target = Path(path)
     descriptor, temporary = _open_beside(target, mode)
+    new_name = False
     try:
         yield descriptor
         os.fsync(descriptor)
         temporary = _publish(descriptor, temporary, target, replace)
+        new_name = not replace
         _flush_directory(target.parent)
-    except OSError as cause:
-        _storage_error(target, cause)
+    except BaseException as cause:
+        if new_name:
+            with contextlib.suppress(OSError):
+                os.unlink(target)
+        if isinstance(cause, OSError):
+            _storage_error(target, cause)
+        raise
     finally:
         os.close(descriptor)
         if temporary is not None:

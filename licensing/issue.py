@@ -9,10 +9,20 @@ from typing import Any
 
 from licensing.device_key import wrap_secret
 from licensing.encoding import b64url_encode, to_epoch
-from licensing.errors import GpuRequiredError, UsageError
+from licensing.errors import GpuRequiredError, LicenseMalformedError, UsageError
 from licensing.jws import PrivateKey, sign_claims
 from licensing.key_derivation import SECRET_BYTES, derive_kek, hardware_salt, slot_digest, wrap_grant
-from licensing.license import LICENSE_TYPE, LICENSE_VERSION, MAX_MODELS, MAX_SLOTS, SALT_BYTES, license_file_bytes
+from licensing.license import (
+    LICENSE_TYPE,
+    LICENSE_VERSION,
+    MAX_MODELS,
+    MAX_SLOTS,
+    SALT_BYTES,
+    License,
+    LicenseFile,
+    license_file_bytes,
+    read_claims,
+)
 from licensing.request import LicenseRequest
 from licensing.version import __version__
 
@@ -54,13 +64,30 @@ class Terms:
 
 @dataclass(frozen=True)
 class IssuedLicense:
-    """A license file that has just been made, and what the registry keeps of it."""
+    """A license that has just been made.
 
-    license_id: str
-    issued: datetime
-    not_before: datetime
-    expires: datetime
-    data: bytes
+    Attributes:
+        claims: what it says, read back from the file as its customer will read it.
+        data: the license file.
+    """
+
+    claims: License
+    data: bytes = field(repr=False)
+
+    @property
+    def license_id(self) -> str:
+        """The license's id, a UUID."""
+        return self.claims.license_id
+
+    @property
+    def not_before(self) -> datetime:
+        """The first moment at which it holds, in UTC."""
+        return self.claims.not_before
+
+    @property
+    def expires(self) -> datetime:
+        """The first moment at which it no longer holds, in UTC."""
+        return self.claims.expires
 
 
 @dataclass(frozen=True)
@@ -88,35 +115,40 @@ def issue_license(
     """
     not_before = terms.not_before or now - CLOCK_ALLOWANCE
     _check_terms(request, models, terms, not_before, now)
-    secret, salt = secrets.token_bytes(SECRET_BYTES), secrets.token_bytes(SALT_BYTES)
-    slots = _slots(request)
-    license_id = str(uuid.uuid4())
-    claims: dict[str, Any] = {
+    secret, slots = secrets.token_bytes(SECRET_BYTES), _slots(request)
+    claims = {
         "ver": LICENSE_VERSION,
         "iss": terms.vendor,
         "sub": terms.customer,
-        "jti": license_id,
+        "jti": str(uuid.uuid4()),
         "iat": to_epoch(now),
         "nbf": to_epoch(not_before),
         "exp": to_epoch(terms.expires),
-        "cnf": {"jkt": request.thumbprint},
-        "tier": request.tier,
-        "salt": b64url_encode(salt),
-        "slots": [_slot_claims(slot, request, salt) for slot in slots],
         "models": [{"id": model.model_id, "kid": model.key_id, "name": model.name} for model in models],
         "features": list(terms.features),
         "policy": {},
         "secret": b64url_encode(wrap_secret(request.public_key, secret)),
         "generator": f"weightlock {__version__}",
+        **_box_claims(request, slots),
     }
     text = sign_claims(claims, signing_key, LICENSE_TYPE)
+    data = license_file_bytes(text, _grants(text, secret, request, slots, models))
+    try:
+        return IssuedLicense(read_claims(LicenseFile.parse(data)), data)
+    except LicenseMalformedError as cause:  # A name that is too long, or too many models for one file.
+        raise UsageError(f"no license can be issued on these terms: {cause.message}") from cause
+
+
+def _grants(
+    text: str, secret: bytes, request: LicenseRequest, slots: list[_SlotHardware], models: Sequence[ModelKey]
+) -> dict[tuple[str, str], bytes]:
     grants = {}
     for slot in slots:
-        slot_salt = hardware_salt(request.machine_fingerprint, slot.gpu_identity)
+        salt = hardware_salt(request.machine_fingerprint, slot.gpu_identity)
         for model in models:
-            kek = derive_kek(secret, slot_salt, text, model.model_id, model.key_id, slot.slot_id)
+            kek = derive_kek(secret, salt, text, model.model_id, model.key_id, slot.slot_id)
             grants[model.model_id, slot.slot_id] = wrap_grant(kek, model.content_key)
-    return IssuedLicense(license_id, now, not_before, terms.expires, license_file_bytes(text, grants))
+    return grants
 
 
 def _check_terms(
@@ -144,6 +176,16 @@ def _slots(request: LicenseRequest) -> list[_SlotHardware]:
     return [
         _SlotHardware(f"slot-{number}", gpu.identity, gpu.label) for number, gpu in enumerate(request.gpus, start=1)
     ]
+
+
+def _box_claims(request: LicenseRequest, slots: list[_SlotHardware]) -> dict[str, Any]:
+    salt = secrets.token_bytes(SALT_BYTES)
+    return {
+        "cnf": {"jkt": request.thumbprint},
+        "tier": request.tier,
+        "salt": b64url_encode(salt),
+        "slots": [_slot_claims(slot, request, salt) for slot in slots],
+    }
 
 
 def _slot_claims(slot: _SlotHardware, request: LicenseRequest, salt: bytes) -> dict[str, Any]:

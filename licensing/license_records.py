@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, undefer
 
 from licensing.encoding import from_epoch, to_epoch
 from licensing.errors import RegistryError
-from licensing.license import License
+from licensing.issue import IssuedLicense
 from licensing.model_records import find_model
 from licensing.registry_tables import CustomerRow, DeviceRow, LicenseModelRow, LicenseRow
 from licensing.request import UUID_PATTERN, LicenseRequest
@@ -63,19 +63,18 @@ class LicenseRecord:
         )
 
 
-def add_license(
-    session: Session, request: LicenseRequest, request_data: bytes, claims: License, license_data: bytes
-) -> None:
+def add_license(session: Session, request: LicenseRequest, request_data: bytes, issued: IssuedLicense) -> None:
     """Adds a license, and its customer and device where they are new.
 
     Args:
         session: of a writing transaction.
         request, request_data: the request that it answers, and its file.
-        claims, license_data: the license, and its file.
+        issued: the license.
 
     Raises:
-        RegistryError: the device belongs to another customer, or a model is not there.
+        RegistryError: a model is not there.
     """
+    claims = issued.claims
     for model in claims.models:
         find_model(session, model.model_id)
     device = _device(session, request, claims.customer)
@@ -89,7 +88,7 @@ def add_license(
         not_before=to_epoch(claims.not_before),
         expires=to_epoch(claims.expires),
         status="issued",
-        file=license_data,
+        file=issued.data,
         request=request_data,
         models=[
             LicenseModelRow(model_id=model.model_id, position=number) for number, model in enumerate(claims.models)
@@ -121,20 +120,11 @@ def all_licenses(session: Session) -> list[LicenseRow]:
 
 
 def _device(session: Session, request: LicenseRequest, customer_name: str) -> DeviceRow:
-    """Returns the device that made a request, recorded where it is new, with the label that it now has."""
-    device = session.get(DeviceRow, request.thumbprint)
-    if device is None:
-        customer = session.scalar(select(CustomerRow).where(CustomerRow.name == customer_name))
-        device = DeviceRow(
-            thumbprint=request.thumbprint, customer=customer or CustomerRow(name=customer_name), tier=request.tier
-        )
-        session.add(device)
-    elif device.customer.name != customer_name:
-        raise RegistryError(
-            f"the device that made this request belongs to the customer {device.customer.name!r}",
-            "check the name after --customer, and whose request this is",
-            "a box that has changed hands makes a new device key: 'weightlock request --new-device-key'",
-            reason="device_conflict",
-        )
+    """Returns the device that made a request, recorded where it is new, with the customer and label that it now has."""
+    customer = session.scalar(select(CustomerRow).where(CustomerRow.name == customer_name))
+    device = session.get(DeviceRow, request.thumbprint) or DeviceRow(thumbprint=request.thumbprint, tier=request.tier)
+    # The last license names the owner: a box can change hands, and a mistyped name must not stay with it for ever.
+    device.customer = customer or CustomerRow(name=customer_name)
     device.machine_label = request.machine_label
+    session.add(device)
     return device

@@ -1,13 +1,16 @@
 """Times as people read them: in their own time zone, with its offset. Everything stored is in UTC."""
 
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 
 __all__ = ["local_text", "remaining_text"]
 
 
 def local_text(moment: datetime, zone: tzinfo | None = None) -> str:
     """Returns a moment in a time zone, by default the reader's: "2026-12-31 23:59 CET (UTC+01:00)"."""
-    local = moment.astimezone(zone)
+    try:
+        local = moment.astimezone(zone)
+    except OverflowError:  # In the first and the last hours that dates can express, some zones are beyond them.
+        local = moment.astimezone(timezone.utc)
     text = local.strftime("%Y-%m-%d %H:%M")
     if not local.utcoffset():
         return f"{text} UTC"

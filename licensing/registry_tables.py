@@ -58,7 +58,7 @@ class CustomerRow(Base):
 
 
 class DeviceRow(Base):
-    """One device key of one customer; its label is the one that its last request gave."""
+    """One device key; customer and label are those of its last request."""
 
     __tablename__ = "devices"
 

@@ -15,7 +15,7 @@ _CODES = {
         *("license_malformed", "license_unsupported", "request_malformed", "trust_malformed", "trust_missing"),
         *("untrusted_vendor", "signature_invalid", "not_yet_valid", "expired", "revoked", "model_not_licensed"),
         *("machine_id_unavailable", "machine_mismatch", "gpu_mismatch", "gpu_unreadable", "gpu_required"),
-        *("device_key_missing", "device_key_mismatch", "grant_invalid", "clock_rollback", "device_conflict"),
+        *("device_key_missing", "device_key_mismatch", "grant_invalid", "clock_rollback"),
     ),
     MODEL: (
         *("model_malformed", "model_damaged", "key_mismatch", "model_type_mismatch", "model_rejected"),

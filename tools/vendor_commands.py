@@ -1,5 +1,6 @@
 """The vendor's commands: init, encrypt, decrypt, issue, licenses, models."""
 
+import contextlib
 import os
 import uuid
 from datetime import datetime, timezone
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from licensing.errors import UsageError
+from licensing.errors import UsageError, WeightlockError
 from licensing.local_time import local_text
 from tools.options import (
     Force,
@@ -84,6 +85,7 @@ def encrypt(
     content_key, now, recorded = new_content_key(), datetime.now(timezone.utc), []
 
     def record(header: Header) -> None:
+        recorded.append(header.model_id)
         vendor.add_model(
             model_id=header.model_id,
             name=header.name,
@@ -92,7 +94,6 @@ def encrypt(
             content_bytes=header.content_bytes,
             created=now,
         )
-        recorded.append(header.model_id)
 
     with progress_bar("encrypting") as progress:
         options = EncryptOptions(
@@ -101,8 +102,8 @@ def encrypt(
         try:
             header = cryptor.encrypt(model, content_key, output, options)
         except BaseException:
-            for model_id in recorded:  # The record was made, and the file did not get its name.
-                vendor.remove_model(model_id)
+            for model_id in recorded:
+                _forget_unpublished(vendor, model_id, output)
             raise
     facts = {
         "output": str(output),
@@ -288,6 +289,24 @@ def _detected_type(model: Path) -> Any:
     if detected is None:
         raise ModelTypeError(f"the type of the model {str(model)!r} cannot be told", "name it with --type")
     return detected
+
+
+def _forget_unpublished(vendor: Any, model_id: str, output: Path) -> None:
+    """Removes the record of a model whose file did not get its name.
+
+    The failure may also have come after that, such as an interrupt or a disk that fails to flush its directory: the
+    file is whole then, and its content key must not be lost.
+    """
+    from cryptors import CryptorError, read_header
+
+    # The failure that ended the command is the one to tell, and a record too many harms nobody.
+    with contextlib.suppress(WeightlockError):
+        try:
+            published = os.path.lexists(output) and read_header(output).model_id == model_id
+        except CryptorError:  # With --force: what was there before, and is no locked model.
+            published = False
+        if not published:
+            vendor.remove_model(model_id)
 
 
 def _model_id(name: str) -> str:
