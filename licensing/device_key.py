@@ -23,6 +23,7 @@ from licensing.errors import (
 )
 from licensing.files import make_directory, read_bounded, write_new_file
 from licensing.jwk import thumbprint
+from licensing.key_derivation import SECRET_BYTES
 from licensing.machine import Machine
 
 __all__ = ["DEVICE_KEY_BITS", "DeviceKey", "create_device_key", "device_key_path", "open_device_key", "wrap_secret"]
@@ -63,9 +64,12 @@ class DeviceKey:
             DeviceKeyMismatchError: it was wrapped for another key.
         """
         try:
-            return self._private_key.decrypt(wrapped, _OAEP)
+            secret = self._private_key.decrypt(wrapped, _OAEP)
+            if len(secret) != SECRET_BYTES:
+                raise ValueError("not a license secret")
         except ValueError as cause:
             raise DeviceKeyMismatchError("the license was issued for another device key") from cause
+        return secret
 
 
 def wrap_secret(public_key: rsa.RSAPublicKey, secret: bytes) -> bytes:
@@ -97,12 +101,15 @@ def create_device_key(home: Path, machine: Machine, replace: bool = False) -> De
     private_key = rsa.generate_private_key(public_exponent=65537, key_size=DEVICE_KEY_BITS)
     pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(_password(machine)))
     path = device_key_path(home)
-    if replace:
-        _set_aside(path)
+    aside = _set_aside(path) if replace else None
     try:
         write_new_file(path, pem, mode=0o600)
-    except OutputExistsError as cause:
-        raise DeviceKeyExistsError(f"there is a device key already: {str(path)!r}") from cause
+    except BaseException as cause:
+        if aside is not None:
+            os.rename(aside, path)
+        if isinstance(cause, OutputExistsError):
+            raise DeviceKeyExistsError(f"there is a device key already: {str(path)!r}") from cause
+        raise
     return DeviceKey(private_key)
 
 
@@ -131,6 +138,8 @@ def open_device_key(home: Path, machine: Machine, for_signing: bool = False) -> 
             raise DeviceKeyMissingError(f"there is no device key {str(path)!r}") from cause
         raise
     try:
+        if len(pem) > MAX_KEY_FILE_BYTES:
+            raise ValueError("too long")
         key = load_pem_private_key(pem, _password(machine), unsafe_skip_rsa_key_validation=not for_signing)
     except Exception as cause:  # The loader raises ValueError, TypeError and UnsupportedAlgorithm; all mean the same.
         raise _does_not_open(path) from cause
@@ -152,9 +161,12 @@ def _password(machine: Machine) -> bytes:
     return b64url_encode(machine.derive("device-key")).encode()
 
 
-def _set_aside(path: Path) -> None:
+def _set_aside(path: Path) -> Path | None:
+    """Renames a key that is there, and returns its new name."""
+    if not path.exists():
+        return None
     number = 1
     while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
-    if path.exists():
-        os.rename(path, aside)
+    os.rename(path, aside)
+    return aside

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from licensing.content_key import key_id as content_key_id
 from licensing.device_key import wrap_secret
 from licensing.encoding import b64url_encode, to_epoch
 from licensing.errors import GpuRequiredError, LicenseMalformedError, UsageError
@@ -166,6 +167,9 @@ def _check_terms(
         raise UsageError("the license would end before it begins", "choose a later end")
     if not 1 <= len(models) <= MAX_MODELS or len({model.model_id for model in models}) != len(models):
         raise UsageError(f"a license names 1 to {MAX_MODELS} models, each once")
+    for model in models:
+        if content_key_id(model.content_key) != model.key_id:
+            raise UsageError(f"the content key of {model.name!r} is not the one that its key id names")
     if len(request.gpus) > MAX_SLOTS:
         raise UsageError(f"a license has at most {MAX_SLOTS} slots")
 

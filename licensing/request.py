@@ -109,6 +109,9 @@ def _read_claims(fields: Fields) -> LicenseRequest:
         raise RequestMalformedError("the license request has an unknown version", "install a newer weightlock")
     public_key = _read_public_key(fields.nested("cnf").raw("jwk"))
     machine = fields.nested("machine")
+    gpus = tuple(fields.array("gpus", 0, MAX_GPUS, _read_gpu))
+    if len({gpu.identity for gpu in gpus}) != len(gpus):
+        raise RequestMalformedError("the license request names a GPU twice")
     return LicenseRequest(
         request_id=fields.text("jti", 36, UUID_PATTERN),
         created=from_epoch(fields.integer("iat", 0, MAX_EPOCH)),
@@ -118,7 +121,7 @@ def _read_claims(fields: Fields) -> LicenseRequest:
         machine_fingerprint=machine.text("fingerprint", 64, FINGERPRINT_PATTERN),
         machine_label=machine.text("label"),
         machine_source=machine.text("source"),
-        gpus=tuple(fields.array("gpus", 0, MAX_GPUS, _read_gpu)),
+        gpus=gpus,
         driver_version=fields.text("driver") if "driver" in fields else None,
         generator=fields.text("generator"),
     )

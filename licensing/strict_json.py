@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 def canonical(value: object) -> bytes:
     """Returns the canonical form (RFC 8785) of a value made of dicts, lists, strings, booleans and integers."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(_ordered(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def parse_object(data: bytes, what: str, error: ErrorType, max_bytes: int) -> dict[str, Any]:
@@ -48,7 +48,6 @@ def parse_object(data: bytes, what: str, error: ErrorType, max_bytes: int) -> di
         text = data.decode("utf-8")
     except UnicodeDecodeError as cause:
         raise error(f"the {what} is not UTF-8 text") from cause
-    _check_depth(text, what, error)
     try:
         value = json.loads(
             text,
@@ -62,6 +61,8 @@ def parse_object(data: bytes, what: str, error: ErrorType, max_bytes: int) -> di
         raise error(f"the {what} is not valid JSON") from cause
     if not isinstance(value, dict):
         raise error(f"the {what} is not a JSON object")
+    if _depth(value) > MAX_DEPTH:
+        raise error(f"the {what} is nested too deeply")
     return value
 
 
@@ -73,13 +74,20 @@ def parse_canonical(data: bytes, what: str, error: ErrorType, max_bytes: int) ->
     return value
 
 
-def _check_depth(text: str, what: str, error: ErrorType) -> None:
-    """Refuses deep nesting before the parser recurses; brackets inside strings count too, which errs safely."""
-    depth = 0
-    for bracket in re.finditer(r"[\[\]{}]", text):
-        depth += 1 if bracket.group() in "[{" else -1
-        if depth > MAX_DEPTH:
-            raise error(f"the {what} is nested too deeply")
+def _ordered(value: object) -> object:
+    """Returns the value with the members of every object in the order of RFC 8785: by UTF-16 code units."""
+    if isinstance(value, dict):
+        names = sorted(value, key=lambda name: str(name).encode("utf-16-be", "surrogatepass"))
+        return {name: _ordered(value[name]) for name in names}
+    return [_ordered(item) for item in value] if isinstance(value, list) else value
+
+
+def _depth(value: object) -> int:
+    """Returns how deep objects and arrays are nested; the parser itself has refused what could exhaust the stack."""
+    if isinstance(value, dict | list):
+        items = value.values() if isinstance(value, dict) else value
+        return 1 + max(map(_depth, items), default=0)
+    return 0
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -41,29 +41,8 @@ KEYS, DERIVATIONS, TRUST, REQUEST, LICENSE = map(
 )
 
 
-_BRACKETS = "strict_json counts brackets inside strings as nesting (section 2.1, rule 6)"
-OPEN = {
-    "nested 16 deep, and brackets in a string": _BRACKETS,
-    "nested 17 deep behind brackets in a string": _BRACKETS,
-    "brackets in a name": _BRACKETS,
-    "unknown claims, known critical ones, names that UTF-16 sorts otherwise": (
-        "strict_json sorts member names by code points, and RFC 8785 by UTF-16 code units (section 2.1)"
-    ),
-    "the same GPU twice": "read_request does not look for it (section 11)",
-    "a secret of 31 bytes": "unwrap_secret does not check the length (section 15, step 9)",
-}
-"""Where our code does not follow the specification yet. The marks are strict: whoever repairs one removes its line."""
-
-
 def each(vectors: list[Vector]) -> list[Any]:
-    return [
-        pytest.param(
-            vector,
-            id=vector["name"].replace(" ", "_"),
-            marks=[pytest.mark.xfail(reason=OPEN[vector["name"]])] if vector["name"] in OPEN else [],
-        )
-        for vector in vectors
-    ]
+    return [pytest.param(vector, id=vector["name"].replace(" ", "_")) for vector in vectors]
 
 
 def file_bytes(vector: Vector) -> bytes:
