@@ -1,5 +1,6 @@
 """The entry point: the commands, and the grammar of errors."""
 
+import io
 import sys
 from typing import Annotated
 
@@ -26,6 +27,9 @@ app = typer.Typer(
 vendor_app = typer.Typer(no_args_is_help=True, help="The vendor's home.")
 
 VENDOR, CUSTOMER = "Vendor", "Customer"
+
+INTERRUPTED = 130
+"""What newer versions of typer return in place of KeyboardInterrupt; no command returns it."""
 
 vendor_app.command("init")(vendor_commands.init)
 app.add_typer(vendor_app, name="vendor", rich_help_panel=VENDOR)
@@ -58,6 +62,10 @@ def _options(
 
 def main() -> None:
     """Runs the command line and exits with the code that the outcome has."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files, machines and GPUs can hold characters that the locale's encoding lacks. Standard error
+        # escapes them by itself; standard output would end the command with an error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run_command_line(sys.argv[1:]))
 
 
@@ -66,6 +74,8 @@ def run_command_line(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         result = app(arguments, prog_name="weightlock", standalone_mode=False)
+        if result == INTERRUPTED:
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except StatusRefusedError as error:
         print_error(error, as_json=False)  # The facts were printed with everything in them.

@@ -17,7 +17,7 @@ SHOW_AFTER_SECONDS = 1.0
 def print_facts(facts: Mapping[str, Any], as_json: bool, sentence: Callable[[], None]) -> None:
     """Prints one JSON object, or whatever `sentence` prints for people."""
     if as_json:
-        print(json.dumps({"ok": True, **facts}, indent=2, ensure_ascii=False))
+        print(json.dumps({"ok": True, **facts}, indent=2))
     else:
         sentence()
 
@@ -36,7 +36,7 @@ def print_error(error: WeightlockError, as_json: bool) -> None:
         print(f"hint: {hint}", file=sys.stderr)
     if as_json:
         facts = {"ok": False, "reason": error.reason, "message": error.message, "hints": list(error.hints)}
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print(json.dumps(facts, indent=2))
 
 
 @contextmanager
