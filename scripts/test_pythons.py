@@ -45,12 +45,17 @@ def make_environment(version: str, interpreter: str) -> Path:
     subprocess.run([interpreter, "-m", "venv", "--clear", str(folder)], check=True)
     python = str(folder / "bin" / "python")
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-    subprocess.run([*pip, "--upgrade", "pip>=25.1"], check=True)
-    subprocess.run(
-        [*pip, "--group", "checks", "--group", "peers", "--editable", ".[safetensors]"], cwd=ROOT, check=True
-    )
+    run_quietly([*pip, "--upgrade", "pip>=25.1"])
+    run_quietly([*pip, "--group", "checks", "--group", "peers", "--editable", ".[safetensors]"])
     made.touch()
     return Path(python)
+
+
+def run_quietly(command: list[str]) -> None:
+    """Runs a command whose words matter only when it fails."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
 def main() -> int:
