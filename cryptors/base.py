@@ -1,6 +1,7 @@
 """What all cryptors share: keys, containers, errors. One subclass per framework does the rest."""
 
 import contextlib
+import dataclasses
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 from cryptors.detect import check_type
 from cryptors.errors import ModelRejectedError, ModelTypeError
 from cryptors.fernet_file import decrypt_fernet, is_fernet
+from cryptors.frameworks import first_line
 from cryptors.header import Header
 from cryptors.keys import KeySource
 from cryptors.model_type import ModelType
@@ -69,6 +71,9 @@ class Cryptor(ABC):
         content_key = read_content_key(crypt_key)
         check_output(crypted_model, options.replace, model)
         source = self._source(Path(model))
+        check_output(crypted_model, options.replace, *source.locations)
+        if options.name is None:
+            options = dataclasses.replace(options, name=Path(os.path.abspath(model)).name)
         return write_locked_model(source, self.model_type.value, content_key, crypted_model, options)
 
     def decrypt(
@@ -165,7 +170,7 @@ class Cryptor(ABC):
         """Returns the files of a plaintext model; by default, the file or all files of the directory."""
         files = scan_source(model)
         check_type(model, self.model_type)
-        return ModelSource(files, directory=model.is_dir())
+        return ModelSource(files, directory=os.path.isdir(model))
 
     def _open_and(
         self,
@@ -190,6 +195,8 @@ class Cryptor(ABC):
                 )
             with framework_errors(self.model_type.value, locked):
                 loaded = finish(locked, **framework_options)
+            if locked.failure is not None:  # The framework went on with memory that was wiped.
+                raise locked.failure
             locked.verify_rest()
             return loaded
 
@@ -209,10 +216,5 @@ def framework_errors(type_name: str, locked: LockedModel | None = None) -> Itera
         if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
             raise UsageError(f"the cryptor for {type_name!r} does not take this option: {cause}") from cause
         raise ModelRejectedError(
-            f"the framework did not accept the decrypted model as {type_name!r}: {_first_line(cause)}"
+            f"the framework did not accept the decrypted model as {type_name!r}: {first_line(cause)}"
         ) from cause
-
-
-def _first_line(cause: Exception) -> str:
-    lines = str(cause).strip().splitlines()
-    return lines[0][:200] if lines else type(cause).__name__

@@ -3,10 +3,12 @@
 import json
 import mmap
 import os
+import stat
 from pathlib import Path
 
 from cryptors.errors import ModelSourceError, ModelTypeError
 from cryptors.model_type import ModelType
+from licensing.errors import FileAccessError
 from licensing.files import unreadable
 
 __all__ = ["check_type", "detect_type"]
@@ -26,9 +28,11 @@ def detect_type(model: StrPath) -> ModelType | None:
         ModelSourceError: it is empty.
     """
     path = Path(model)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _detect_directory(path)
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # Opening a pipe that nobody writes to would hang.
+            raise FileAccessError(f"the model {str(path)!r} is not a regular file", reason="not_a_file")
         with open(path, "rb") as file:
             beginning = file.read(64)
         if not beginning:
@@ -58,7 +62,10 @@ def check_type(model: StrPath, model_type: ModelType) -> None:
 
 
 def _detect_directory(path: Path) -> ModelType | None:
-    names = [entry.name for entry in path.iterdir()] if os.access(path, os.R_OK | os.X_OK) else []
+    try:
+        names = os.listdir(path)
+    except OSError as cause:
+        raise unreadable(path, "model directory", cause) from cause
     if any(name.endswith(".safetensors") for name in names):
         return ModelType.MODEL_SAFETENSORS
     if sum(name.endswith(".onnx") for name in names) == 1:

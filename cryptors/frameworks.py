@@ -6,7 +6,7 @@ from typing import Any
 
 from cryptors.errors import FrameworkMissingError
 
-__all__ = ["import_framework", "is_installed"]
+__all__ = ["first_line", "import_framework", "is_installed"]
 
 
 def import_framework(module: str, extra: str) -> Any:
@@ -32,3 +32,9 @@ def import_framework(module: str, extra: str) -> Any:
 def is_installed(module: str) -> bool:
     """Returns whether a module could be imported, without importing it."""
     return importlib.util.find_spec(module) is not None
+
+
+def first_line(cause: Exception) -> str:
+    """Returns what a framework's error says, as far as it fits into a sentence of ours."""
+    lines = str(cause).strip().splitlines()
+    return lines[0][:200] if lines else type(cause).__name__

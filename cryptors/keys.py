@@ -1,7 +1,7 @@
 """Where a cryptor's content key comes from: given by the vendor, or unlocked with a license."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptors.reader import read_header
@@ -27,7 +27,7 @@ class KeySource:
         now: the time; by default the system's clock.
     """
 
-    crypt_key: bytes | StrPath | None = None
+    crypt_key: bytes | StrPath | None = field(default=None, repr=False)
     license: StrPath | None = None
     trust: StrPath | None = None
     home: StrPath | None = None

@@ -10,7 +10,7 @@ from cryptors.errors import FrameworkMissingError, ModelRejectedError, ModelSour
 from cryptors.frameworks import import_framework
 from cryptors.memory import PlaintextMemory
 from cryptors.model_type import ModelType
-from cryptors.onnx_external_data import external_initializers, external_paths, inline_external_data
+from cryptors.onnx_external_data import ExternalData, external_paths
 from cryptors.reader import LockedModel
 from cryptors.source import ModelSource, scan_source
 from licensing.errors import UsageError
@@ -21,7 +21,7 @@ PROTOBUF_LIMIT = 2**31 - 1
 """The largest protobuf message, and so the largest ONNX file without external data, in bytes."""
 
 LARGE_INITIALIZER_BYTES = 2**31
-"""From this size on, an initializer goes to ONNX Runtime as a value of its own, which it does not copy."""
+"""From this size on, ONNX Runtime takes an initializer as a value of its own only, not from a file in memory."""
 
 
 class OnnxCryptor(Cryptor):
@@ -61,7 +61,8 @@ class OnnxCryptor(Cryptor):
                 "use load(), which gives an InferenceSession",
                 reason="model_too_large",
             )
-        return inline_external_data(data, {path: model.file(path) for path in others})
+        files = {_beside(model.file().path, path): model.file(path) for path in others}
+        return ExternalData(data, files).inline()
 
     def _load(
         self,
@@ -76,7 +77,8 @@ class OnnxCryptor(Cryptor):
             model: the open locked model.
             device: "cpu" or "cuda:N"; stands for the execution providers that fit it.
             providers: as in `InferenceSession`; overrides `device`.
-            sess_options: as in `InferenceSession`.
+            sess_options: as in `InferenceSession`. A model with external data needs options of its own: they name
+                its memory, which is gone when the session is made.
         """
         onnxruntime = _import_onnxruntime()
         options = sess_options or onnxruntime.SessionOptions()
@@ -87,13 +89,12 @@ class OnnxCryptor(Cryptor):
         try:
             for file, memory in zip(others, memories.values(), strict=True):
                 model.file(file.path).read_all_into(memory.view)
-            used = _add_external_data(onnxruntime, options, data, memories)
-            session = onnxruntime.InferenceSession(
-                data, options, providers=providers or _providers(onnxruntime, device)
-            )
-            for name in used:
-                del memories[name]
-            return session
+            if memories:
+                buffers = {name: memory.view for name, memory in memories.items()}
+                data = _add_external_data(onnxruntime, options, data, buffers)
+            # ONNX Runtime copies what it takes from these memories, and documents that they can be freed when the
+            # session is made (AddExternalInitializers, AddExternalInitializersFromFilesInMemory).
+            return onnxruntime.InferenceSession(data, options, providers=providers or _providers(onnxruntime, device))
         finally:
             for memory in memories.values():
                 memory.close()
@@ -110,7 +111,7 @@ class OnnxCryptor(Cryptor):
     def _source(self, model: Path) -> ModelSource:
         """Returns the model's files: the `.onnx` file, and the external data that it names, wherever it was started."""
         files = scan_source(model)
-        if model.is_dir():
+        if os.path.isdir(model):
             entry = _single_onnx(model, list(files))
             check_type(model / entry, self.model_type)
             _check_all_there(external_paths(model / entry), entry, files)
@@ -145,30 +146,29 @@ def _beside(entry: str, path: str) -> str:
     return os.path.relpath(path, os.path.dirname(entry) or ".").replace(os.sep, "/")
 
 
-def _add_external_data(onnxruntime: Any, options: Any, data: bytes, memories: dict[str, PlaintextMemory]) -> list[str]:
-    """Hands external data to ONNX Runtime.
-
-    Returns:
-        The files that the session goes on reading; what it needs of the others, it has copied when it is made.
-    """
-    if not memories:
-        return []
-    buffers = {name: memory.view for name, memory in memories.items()}
-    options.add_external_initializers_from_files_in_memory(
-        list(buffers), list(buffers.values()), [len(view) for view in buffers.values()]
-    )
-    large = {name: view for name, view in buffers.items() if len(view) >= LARGE_INITIALIZER_BYTES}
-    if not large:
-        return []
-    names, values = external_initializers(onnxruntime, data, large, LARGE_INITIALIZER_BYTES)
-    if not names:
-        return []
-    options.add_external_initializers(names, values)
-    return list(large)
+def _add_external_data(onnxruntime: Any, options: Any, data: bytes, buffers: dict[str, memoryview]) -> bytes:
+    """Hands external data to ONNX Runtime through the session's options, and returns the `.onnx` file to load."""
+    external = ExternalData(data, buffers)
+    names, values = external.large_initializers(onnxruntime, LARGE_INITIALIZER_BYTES)
+    try:
+        options.add_external_initializers_from_files_in_memory(
+            list(buffers), list(buffers.values()), [len(view) for view in buffers.values()]
+        )
+        if names:
+            options.add_external_initializers(names, values)
+    except RuntimeError as cause:
+        if "already been added" not in str(cause):
+            raise
+        raise UsageError(
+            "these session options were used for a model with external data already", "make new ones for each model"
+        ) from cause
+    return external.inline_nested()
 
 
 def _single_onnx(model: Path, paths: list[str]) -> str:
     candidates = [path for path in paths if path.endswith(".onnx")]
+    if not candidates:
+        check_type(model, ModelType.MODEL_ONNX)
     if len(candidates) != 1:
         raise ModelSourceError(
             f"the directory {str(model)!r} holds {len(candidates)} .onnx files",

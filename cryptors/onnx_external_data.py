@@ -3,7 +3,7 @@
 ONNX's specification, "External Data": a tensor names a `location` relative to the model, an `offset` and a `length`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from cryptors.errors import ModelMalformedError, ModelSourceError
 from cryptors.frameworks import import_framework
 from cryptors.reader import ModelFile
 
-__all__ = ["external_initializers", "external_paths", "inline_external_data"]
+__all__ = ["ExternalData", "external_paths"]
 
 
 def external_paths(model: Path) -> list[str]:
@@ -26,65 +26,89 @@ def external_paths(model: Path) -> list[str]:
         proto = onnx.load_model(str(model), load_external_data=False)
     except Exception as cause:  # Protobuf's errors share no base that is public.
         raise ModelSourceError(f"{str(model)!r} is not an ONNX model") from cause
-    paths = {_external(tensor)["location"] for tensor in _tensors(proto) if _is_external(tensor)}
+    paths = {_location(tensor) for tensor in _tensors(proto) if _is_external(tensor)}
     for path in paths:
+        if not path:
+            raise ModelSourceError(f"a tensor of {str(model)!r} has external data without a location")
         if path.startswith("/") or ".." in path.split("/"):
             raise ModelSourceError(f"the model's external data {path!r} lies outside the model's directory")
-    return sorted(path.removeprefix("./") for path in paths)
+    return sorted(paths)
 
 
-def inline_external_data(data: bytes, files: dict[str, ModelFile]) -> bytes:
-    """Returns an ONNX file with its external data put inside.
+class ExternalData:
+    """An `.onnx` file together with the files that its tensors name.
 
     Args:
         data: the `.onnx` file.
-        files: the files of the model by the path that tensors name.
+        files: the files by the path that tensors name; open, or in memory.
+
+    Raises:
+        FrameworkMissingError: the package onnx is not installed.
+        ModelMalformedError: a tensor names data that is not in these files. ONNX Runtime would look for it in the
+            working directory, where anybody could have put it.
     """
-    onnx = import_framework("onnx", "onnx")
-    proto = onnx.ModelProto.FromString(data)
-    for tensor in _tensors(proto):
-        if not _is_external(tensor):
-            continue
-        file, offset, length = _place(tensor, files)
+
+    def __init__(self, data: bytes, files: Mapping[str, ModelFile | memoryview]) -> None:
+        self._onnx = import_framework("onnx", "onnx")
+        self._data = data
+        self._files = files
+        self._proto = self._onnx.ModelProto.FromString(data)
+        for tensor in _tensors(self._proto):
+            if _is_external(tensor):
+                _place(tensor, files)
+
+    def inline(self) -> bytes:
+        """Returns an `.onnx` file with all data inside."""
+        return self._inline(_tensors(self._proto))
+
+    def inline_nested(self) -> bytes:
+        """Returns an `.onnx` file that names external data in its graph's initializers alone.
+
+        ONNX Runtime does not look among files in memory for any other tensor: those of subgraphs, such as the
+        branches of an If, and those of attributes.
+        """
+        return self._inline(_nested_tensors(self._proto))
+
+    def large_initializers(self, onnxruntime: Any, min_bytes: int) -> tuple[list[str], list[Any]]:
+        """Returns the names and values of initializers of at least `min_bytes` bytes, as views over the files."""
+        numpy = import_framework("numpy", "onnx")
+        names, values = [], []
+        for tensor in self._proto.graph.initializer:
+            if not _is_external(tensor):
+                continue
+            view, offset, length = _place(tensor, self._files)
+            if length >= min_bytes:
+                # Plain integers of the same width stand for types that NumPy does not have, such as bfloat16.
+                width = self._onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+                array = numpy.frombuffer(view[offset : offset + length], f"u{width}").reshape(tuple(tensor.dims))
+                names.append(tensor.name)
+                values.append(onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, tensor.data_type))
+        return names, values
+
+    def _inline(self, tensors: Iterable[Any]) -> bytes:
+        changed = False
+        for tensor in tensors:
+            if _is_external(tensor):
+                file, offset, length = _place(tensor, self._files)
+                tensor.raw_data = _part(file, offset, length)
+                del tensor.external_data[:]
+                tensor.data_location = self._onnx.TensorProto.DEFAULT
+                changed = True
+        serialized: bytes = self._proto.SerializeToString() if changed else self._data
+        return serialized
+
+
+def _part(file: ModelFile | memoryview, offset: int, length: int) -> bytes:
+    if isinstance(file, ModelFile):
         file.seek(offset)
-        tensor.raw_data = file.read(length)
-        del tensor.external_data[:]
-        tensor.data_location = onnx.TensorProto.DEFAULT
-    serialized: bytes = proto.SerializeToString()
-    return serialized
+        return file.read(length) or b""
+    return bytes(file[offset : offset + length])
 
 
-def external_initializers(
-    onnxruntime: Any, data: bytes, buffers: dict[str, memoryview], min_bytes: int
-) -> tuple[list[str], list[Any]]:
-    """Returns the names and values of initializers of at least `min_bytes` bytes, as views over the buffers.
-
-    Args:
-        onnxruntime: the module.
-        data: the `.onnx` file.
-        buffers: the content of external files by the path that tensors name.
-        min_bytes: smaller ones are left out.
-    """
-    onnx = import_framework("onnx", "onnx")
-    numpy = import_framework("numpy", "onnx")
-    names, values = [], []
-    for tensor in onnx.ModelProto.FromString(data).graph.initializer:
-        if not _is_external(tensor) or _external(tensor).get("location", "").removeprefix("./") not in buffers:
-            continue
-        view, offset, length = _place(tensor, buffers)
-        if length < min_bytes:
-            continue
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        array = numpy.frombuffer(view[offset : offset + length], dtype).reshape(tuple(tensor.dims))
-        names.append(tensor.name)
-        values.append(onnxruntime.OrtValue.ortvalue_from_numpy(array))
-    return names, values
-
-
-def _place(tensor: Any, files: dict[str, Any]) -> tuple[Any, int, int]:
+def _place(tensor: Any, files: Mapping[str, ModelFile | memoryview]) -> tuple[Any, int, int]:
     """Returns the file of a tensor, its offset and its length, checked against the file's size."""
-    members = _external(tensor)
-    file = files.get(members.get("location", "").removeprefix("./"))
+    members = _members(tensor)
+    file = files.get(_location(tensor))
     try:
         if file is None:
             raise ValueError("no such file")
@@ -102,22 +126,36 @@ def _is_external(tensor: Any) -> bool:
     return bool(tensor.data_location == 1)  # TensorProto.EXTERNAL
 
 
-def _external(tensor: Any) -> dict[str, str]:
+def _members(tensor: Any) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
+def _location(tensor: Any) -> str:
+    return _members(tensor).get("location", "").removeprefix("./")
+
+
 def _tensors(proto: Any) -> Iterator[Any]:
-    yield from _graph_tensors(proto.graph)
+    yield from proto.graph.initializer
+    yield from _nested_tensors(proto)
+
+
+def _nested_tensors(proto: Any) -> Iterator[Any]:
+    """Yields all tensors but the graph's initializers."""
+    yield from _tensors_beside_initializers(proto.graph)
     for function in proto.functions:
         yield from _node_tensors(function.node)
 
 
-def _graph_tensors(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
+def _tensors_beside_initializers(graph: Any) -> Iterator[Any]:
     for sparse in graph.sparse_initializer:
         yield sparse.values
         yield sparse.indices
     yield from _node_tensors(graph.node)
+
+
+def _graph_tensors(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    yield from _tensors_beside_initializers(graph)
 
 
 def _node_tensors(nodes: Any) -> Iterator[Any]:

@@ -73,6 +73,7 @@ class LockedModel:
         self.failure: BaseException | None = None
         self._cache: OrderedDict[int, PlaintextMemory] = OrderedDict()
         self._scratch = threading.local()
+        self._lock = threading.Lock()
         try:
             self.header = _read_header(self._descriptor, path)
             if key_id(content_key) != self.header.key_id:
@@ -84,6 +85,7 @@ class LockedModel:
             self._verified_bytes = 0
             self._cipher = SegmentCipher(content_key, self.header.encoded, self._read_stream(0, STREAM_HEADER_BYTES))
             self.index = self._read_index()
+            self._entries = {entry.path: entry for entry in self.index.files}
         except BaseException:
             self.close()
             raise
@@ -92,10 +94,9 @@ class LockedModel:
         """Returns one file of the model to read from; without a path, the only one or the entry."""
         if path is None:
             path = self.index.entry or self.index.files[0].path
-        for entry in self.index.files:
-            if entry.path == path:
-                return ModelFile(self, entry)
-        raise ModelMalformedError(f"the locked model holds no file {path!r}")
+        if path not in self._entries:
+            raise ModelMalformedError(f"the locked model holds no file {path!r}")
+        return ModelFile(self, self._entries[path])
 
     def read_into(self, offset: int, target: memoryview) -> None:
         """Decrypts the plaintext at `offset` into memory, on several threads where that is worth it.
@@ -107,12 +108,13 @@ class LockedModel:
         numbers = self._geometry.segments_of(offset, end)
         try:
             whole = self._read_edges(numbers, offset, target)
-            for_each_batch(whole, lambda batch: self._open_batch(batch, offset, target), self._threads, lambda _: None)
+            for_each_batch(
+                whole, lambda batch: self._open_batch(batch, offset, target), self._threads, self._report_progress
+            )
         except BaseException as cause:
             wipe(target)
             self.failure = cause
             raise
-        self._mark(whole)
 
     def verify_rest(self) -> None:
         """Authenticates every segment that has not been read yet.
@@ -173,6 +175,7 @@ class LockedModel:
         for segment in map(self._geometry.segment, numbers):
             start = segment.plaintext_offset - offset
             self._open_segment(segment, target[start : start + segment.plaintext_bytes])
+        self._mark_verified(numbers)
 
     def _segment_plaintext(self, number: int) -> memoryview:
         """Returns a segment's plaintext from the cache; the memory is good until the next call."""
@@ -189,7 +192,8 @@ class LockedModel:
         self._cache[number] = memory
         if len(self._cache) > CACHED_SEGMENTS:
             self._cache.popitem(last=False)[1].close()
-        self._mark(range(number, number + 1))
+        self._mark_verified(range(number, number + 1))
+        self._report_progress(1)
         return memory.view
 
     def _open_segment(self, segment: Segment, out: memoryview) -> None:
@@ -219,12 +223,16 @@ class LockedModel:
                 raise ModelDamagedError("the locked model became shorter while it was read")
             target, position = target[count:], position + count
 
-    def _mark(self, numbers: range) -> None:
-        for number in numbers:
-            if not self._verified[number]:
-                self._verified[number] = 1
-                self._verified_bytes += self._geometry.segment(number).plaintext_bytes
-        if self._progress is not None and numbers:
+    def _mark_verified(self, numbers: range) -> None:
+        with self._lock:
+            for number in numbers:
+                if not self._verified[number]:
+                    self._verified[number] = 1
+                    self._verified_bytes += self._geometry.segment(number).plaintext_bytes
+
+    def _report_progress(self, segments: int) -> None:
+        """Tells the caller how far reading is, when segments have just been opened; in the caller's thread."""
+        if self._progress is not None and segments:
             self._progress(self._verified_bytes, self.header.plaintext_bytes)
 
 

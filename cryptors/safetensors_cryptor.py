@@ -1,21 +1,26 @@
 """Safetensors: one file, or a sharded directory with its index."""
 
 import json
+import posixpath
+from pathlib import Path
 from typing import Any
 
 from cryptors.base import Cryptor
-from cryptors.errors import ModelMalformedError, ModelTypeError
+from cryptors.errors import ModelMalformedError, ModelSourceError, ModelTypeError
 from cryptors.frameworks import import_framework
 from cryptors.memory import PlaintextFile
 from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel, ModelFile
+from cryptors.source import ModelSource
 from cryptors.torch_cryptor import fill_architecture
 from cryptors.torch_inference import run_module
 from licensing.errors import UsageError
+from licensing.files import read_bounded
 
 __all__ = ["SafetensorsCryptor"]
 
 INDEX_ENDING = ".safetensors.index.json"
+MAX_INDEX_BYTES = 256 * 1024**2
 _MODULES = {"pt": ("safetensors.torch", "torch"), "np": ("safetensors.numpy", "numpy")}
 
 
@@ -53,6 +58,19 @@ class SafetensorsCryptor(Cryptor):
             tensors.update(shard)
         _check_against_index(model, tensors)
         return tensors if architecture is None else fill_architecture(architecture, tensors)
+
+    def _source(self, model: Path) -> ModelSource:
+        """Returns the model's files; refuses a directory that lacks a shard which its index names."""
+        source = super()._source(model)
+        paths = {file.path for file in source.index.files}
+        for path in sorted(path for path in paths if path.endswith(INDEX_ENDING)):
+            try:
+                shards = set(_weight_map(read_bounded(model / path, "index", MAX_INDEX_BYTES)).values())
+            except ValueError as cause:
+                raise ModelSourceError(f"the model's {path!r} is not an index of shards") from cause
+            if missing := {posixpath.join(posixpath.dirname(path), shard) for shard in shards} - paths:
+                raise ModelSourceError(f"the model lacks the shard {min(missing)[:200]!r} that its index names")
+        return source
 
     def _decrypt_bytes(
         self, data: bytes, framework: str = "pt", device: str = "cpu", architecture: str | None = None
@@ -95,8 +113,19 @@ def _check_against_index(model: LockedModel, tensors: dict[str, Any]) -> None:
     for file in model.index.files:
         if file.path.endswith(INDEX_ENDING):
             try:
-                expected = set(json.loads(model.file(file.path).read_all())["weight_map"])
-            except (ValueError, KeyError, TypeError) as cause:
+                expected = _weight_map(model.file(file.path).read_all()).keys()
+            except ValueError as cause:
                 raise ModelMalformedError(f"the model's {file.path!r} is not an index of shards") from cause
             if missing := expected - tensors.keys():
                 raise ModelMalformedError(f"the model lacks the tensor {min(missing)[:200]!r} that its index names")
+
+
+def _weight_map(data: bytes) -> dict[str, str]:
+    """Returns the shard of each tensor, as an index names it."""
+    try:
+        weight_map = json.loads(data)["weight_map"]
+        if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+            raise ValueError("not a mapping of names to names")
+    except (KeyError, TypeError, RecursionError) as cause:
+        raise ValueError("no mapping of names to shards") from cause
+    return weight_map

@@ -56,6 +56,11 @@ class ModelSource:
         self._beginning = self.index.to_bytes()
         self._ends = [file.offset + file.size for file in self.index.files]
 
+    @property
+    def locations(self) -> list[Path]:
+        """Where the files are on disk."""
+        return list(self._paths.values())
+
     def read_into(self, offset: int, target: memoryview) -> None:
         """Fills memory with the plaintext from `offset` on; safe to call from several threads.
 
@@ -98,7 +103,8 @@ class ModelSource:
     def _read_file(self, path: str, position: int, target: memoryview) -> None:
         location = self._paths[path]
         try:
-            descriptor = os.open(location, os.O_RDONLY | os.O_CLOEXEC)
+            # O_NONBLOCK: a pipe that took the file's place must not hang.
+            descriptor = os.open(location, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as cause:
             raise unreadable(location, "model file", cause) from cause
         try:
@@ -126,7 +132,7 @@ def scan_source(model: StrPath) -> dict[str, Path]:
         ModelSourceError: an empty directory, too many files, or something that is no file.
     """
     root = Path(model)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         _state_of(root)
         return {root.name: root}
     files: dict[str, Path] = {}

@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptors.base import Cryptor
 from cryptors.errors import ModelTypeError, UnsafePickleError
-from cryptors.frameworks import import_framework
+from cryptors.frameworks import first_line, import_framework
 from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel
 from cryptors.torch_inference import run_module
@@ -81,7 +81,7 @@ def fill_architecture(architecture: str, state_dict: Any) -> Any:
     """Returns the module that the named code builds, with this state dict loaded into it, ready to infer.
 
     Raises:
-        UsageError: the name leads to no such code.
+        UsageError: the name leads to no such code, or the code fails.
     """
     module = build_architecture(architecture)
     module.load_state_dict(state_dict, strict=True, assign=True)
@@ -89,7 +89,7 @@ def fill_architecture(architecture: str, state_dict: Any) -> Any:
 
 
 def build_architecture(architecture: str) -> Any:
-    """Calls the code that "FILE.py:NAME" or "package.module:NAME" names, without arguments."""
+    """Calls the code that "FILE.py:NAME" or "package.module:NAME" names, without arguments; errors as above."""
     place, _, name = architecture.rpartition(":")
     try:
         if place.endswith(".py"):
@@ -100,9 +100,9 @@ def build_architecture(architecture: str) -> Any:
             spec.loader.exec_module(module)
         else:
             module = importlib.import_module(place)
-        factory = getattr(module, name)
-    except (ImportError, OSError, ValueError, AttributeError) as cause:
+        return getattr(module, name)()
+    except Exception as cause:  # It is the caller's own code, which can raise anything.
         raise UsageError(
-            f"the architecture {architecture!r} cannot be found: {cause}", "write FILE.py:NAME or package.module:NAME"
+            f"the architecture {architecture!r} cannot be built: {first_line(cause)}",
+            "write FILE.py:NAME or package.module:NAME, of what can be called without arguments",
         ) from cause
-    return factory()

@@ -3,7 +3,8 @@
 import inspect
 from typing import Any
 
-from cryptors.frameworks import import_framework
+from cryptors.errors import ModelRejectedError
+from cryptors.frameworks import first_line, import_framework
 from licensing.errors import UsageError
 
 __all__ = ["run_module"]
@@ -20,17 +21,26 @@ def run_module(module: Any, inputs: dict[str, Any], device: str) -> dict[str, An
 
     Returns:
         NumPy arrays: "output" for a tensor, "output_0", … for a sequence, the keys for a dict.
+
+    Raises:
+        UsageError: the module has no input of such a name.
+        ModelRejectedError: PyTorch failed.
     """
     torch = import_framework("torch", "torch")
-    tensors = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
-    positional = [tensors.pop(name) for name in (f"arr_{number}" for number in range(len(inputs))) if name in tensors]
+    named = dict(inputs)
+    positional = [named.pop(name) for name in (f"arr_{number}" for number in range(len(inputs))) if name in named]
     parameters = _parameter_names(module)
-    if unknown := sorted(set(tensors) - set(parameters)):
+    if unknown := sorted(set(named) - set(parameters)):
         raise UsageError(
             f"the model has no input {unknown[0]!r}", f"it has {', '.join(map(repr, parameters)) or 'none with a name'}"
         )
-    with torch.inference_mode():
-        return _arrays(torch, module.to(device)(*positional, **tensors))
+    try:
+        with torch.inference_mode():
+            arguments = [torch.from_numpy(array).to(device) for array in positional]
+            keywords = {name: torch.from_numpy(array).to(device) for name, array in named.items()}
+            return _arrays(torch, module.to(device)(*arguments, **keywords))
+    except Exception as cause:
+        raise ModelRejectedError(f"PyTorch could not run the model: {first_line(cause)}") from cause
 
 
 def _parameter_names(module: Any) -> list[str]:

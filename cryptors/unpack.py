@@ -1,14 +1,13 @@
 """The vendor's way back: a locked model's plaintext, written to disk again because the vendor asks for it."""
 
 import os
-import secrets
 import shutil
 from pathlib import Path
 
 from cryptors.memory import PlaintextMemory
 from cryptors.reader import LockedModel, ModelFile
 from licensing.errors import OutputExistsError, StorageError
-from licensing.files import check_output, new_file
+from licensing.files import check_output, new_file, temporary_name
 
 __all__ = ["unpack"]
 
@@ -37,9 +36,9 @@ def unpack(model: LockedModel, output: StrPath, replace: bool = False) -> None:
         check_output(target, replace)
         _write(model.file(), target, replace)
         return
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+    if os.path.isfile(target) or (os.path.isdir(target) and any(target.iterdir())):
         raise OutputExistsError(f"the output {str(target)!r} exists already", "name a directory that does not exist")
-    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
+    temporary = temporary_name(target)
     try:
         temporary.mkdir(mode=0o700)
         for file in model.index.files:

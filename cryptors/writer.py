@@ -36,7 +36,7 @@ class EncryptOptions:
 
     Attributes:
         model_id: the model's id, a lower-case UUID; by default a new one.
-        name: what people call the model; by default the name of its file.
+        name: what people call the model; by default the name of its file or directory.
         replace: whether an existing output may be replaced.
         threads: how many threads encrypt; by default, one for each processor that the process may use.
         progress: called with the bytes done and the bytes in all.

@@ -5,7 +5,11 @@ password derived from the machine ID: a copied file does not open on another mac
 whoever can read the file and the machine ID has the key. Only a TPM makes it impossible to copy.
 """
 
+import contextlib
+import fcntl
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +24,7 @@ from licensing.errors import (
     DeviceKeyMissingError,
     FileAccessError,
     OutputExistsError,
+    StorageError,
 )
 from licensing.files import make_directory, read_bounded, write_new_file
 from licensing.jwk import thumbprint
@@ -88,7 +93,7 @@ def create_device_key(home: Path, machine: Machine, replace: bool = False) -> De
     Args:
         home: the customer's home, made if it is missing.
         machine: the machine whose ID encrypts the file.
-        replace: whether a key that is there may be set aside; it is renamed, never deleted.
+        replace: whether a key that is there may be set aside; it stays under another name, and is never deleted.
 
     Raises:
         DeviceKeyExistsError: there is one already, and `replace` is false.
@@ -101,15 +106,15 @@ def create_device_key(home: Path, machine: Machine, replace: bool = False) -> De
     private_key = rsa.generate_private_key(public_exponent=65537, key_size=DEVICE_KEY_BITS)
     pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(_password(machine)))
     path = device_key_path(home)
-    aside = _set_aside(path) if replace else None
-    try:
-        write_new_file(path, pem, mode=0o600)
-    except BaseException as cause:
-        if aside is not None:
-            os.rename(aside, path)
-        if isinstance(cause, OutputExistsError):
+    if replace:
+        with _locked(home):
+            _keep(path)
+            write_new_file(path, pem, mode=0o600, replace=True)
+    else:
+        try:
+            write_new_file(path, pem, mode=0o600)
+        except OutputExistsError as cause:
             raise DeviceKeyExistsError(f"there is a device key already: {str(path)!r}") from cause
-        raise
     return DeviceKey(private_key)
 
 
@@ -161,12 +166,28 @@ def _password(machine: Machine) -> bytes:
     return b64url_encode(machine.derive("device-key")).encode()
 
 
-def _set_aside(path: Path) -> Path | None:
-    """Renames a key that is there, and returns its new name."""
-    if not path.exists():
-        return None
-    number = 1
-    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
-        number += 1
-    os.rename(path, aside)
-    return aside
+@contextlib.contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Lets one process at a time replace the device key: none may lose the key that another has just made."""
+    descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # Some network file systems know no locks.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _keep(path: Path) -> None:
+    """Gives a key that is there a second name, under which it stays when a new key takes its first one."""
+    for number in itertools.count(1):
+        try:
+            os.link(path, path.with_name(f"{path.name}.old-{number}"), follow_symlinks=False)
+            return
+        except FileNotFoundError:
+            return
+        except FileExistsError:
+            continue
+        except OSError as cause:
+            detail = (cause.strerror or str(cause)).lower()
+            raise StorageError(f"the device key {str(path)!r} cannot be set aside: {detail}") from cause

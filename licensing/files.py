@@ -2,7 +2,8 @@
 
 A new file is written to a nameless file beside its target (`O_TMPFILE`), flushed to the disk, and linked to its
 name last: a process that is killed leaves nothing. Where the file system knows no nameless files, a temporary
-name beside the target takes their place. Without `replace`, linking refuses an existing name atomically.
+name beside the target takes their place. Without `replace`, linking refuses an existing name atomically, wherever
+the file system has links.
 """
 
 import contextlib
@@ -12,17 +13,26 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from licensing.errors import FileAccessError, OutputExistsError, StorageError
 
-__all__ = ["check_output", "make_directory", "new_file", "read_bounded", "write_new_file"]
+__all__ = [
+    "check_output",
+    "make_directory",
+    "new_file",
+    "open_input",
+    "read_bounded",
+    "temporary_name",
+    "write_new_file",
+]
 
 StrPath = str | os.PathLike[str]
 
 
-def read_bounded(path: StrPath, what: str, max_bytes: int) -> bytes:
-    """Returns the content of a regular file; of a longer one, `max_bytes + 1` bytes, for the parser to refuse.
+@contextlib.contextmanager
+def open_input(path: StrPath, what: str) -> Iterator[BinaryIO]:
+    """Gives a regular file to read from.
 
     Raises:
         FileAccessError: if the file is missing, is not a regular file, or cannot be read.
@@ -33,18 +43,28 @@ def read_bounded(path: StrPath, what: str, max_bytes: int) -> bytes:
     except (OSError, ValueError) as cause:
         raise unreadable(path, what, cause) from cause
     try:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(mode):
             raise FileAccessError(f"the {what} {os.fspath(path)!r} is not a regular file", reason="not_a_file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            # Python sets aside as many bytes as it is asked for, which must not be gigabytes for a small file.
-            return file.read(min(max_bytes, status.st_size) + 1)
+            yield file
     except OSError as cause:
         raise unreadable(path, what, cause) from cause
     finally:
         os.close(descriptor)
+
+
+def read_bounded(path: StrPath, what: str, max_bytes: int) -> bytes:
+    """Returns the content of a regular file; of a longer one, `max_bytes + 1` bytes, for the parser to refuse.
+
+    Raises:
+        FileAccessError: as in `open_input`.
+    """
+    with open_input(path, what) as file:
+        # Python sets aside as many bytes as it is asked for, which must not be gigabytes for a small file.
+        return file.read(min(max_bytes, os.fstat(file.fileno()).st_size) + 1)
 
 
 def unreadable(path: StrPath, what: str, cause: Exception) -> FileAccessError:
@@ -59,19 +79,15 @@ def unreadable(path: StrPath, what: str, cause: Exception) -> FileAccessError:
 
 
 def check_output(path: StrPath, replace: bool, *inputs: StrPath) -> None:
-    """Refuses an output before work on it begins: it exists, is a directory, is an input, or has no directory."""
+    """Refuses an output before work on it begins: it exists, is no file, is an input, or has no directory."""
     target = Path(path)
-    if target.is_dir():
-        raise OutputExistsError(f"the output {str(target)!r} is a directory", "name a file", reason="not_a_file")
-    if target.exists():
-        for source in inputs:
-            if os.path.exists(source) and os.path.samefile(source, target):
-                raise OutputExistsError(
-                    f"the output {str(target)!r} is the input", "choose another name", reason="output_is_input"
-                )
-        if not replace:
-            raise OutputExistsError(f"the output {str(target)!r} exists already")
-    if not target.parent.is_dir():
+    try:
+        status, parent = _status_of(target), _status_of(target.parent)
+    except OSError as cause:
+        _storage_error(target, cause)
+    if status is not None:
+        _check_replaceable(target, status, replace, inputs)
+    if parent is None or not stat.S_ISDIR(parent.st_mode):
         raise StorageError(f"there is no directory {str(target.parent)!r} for the output", "make it first")
 
 
@@ -131,13 +147,39 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
         _storage_error(path, cause)
 
 
+def _status_of(path: Path) -> os.stat_result | None:
+    """Returns the status of what a path leads to, of a link that leads nowhere its own, and None for nothing."""
+    try:
+        return os.stat(path)
+    except NotADirectoryError:
+        return None
+    except FileNotFoundError:
+        return os.lstat(path) if os.path.islink(path) else None
+
+
+def _check_replaceable(target: Path, status: os.stat_result, replace: bool, inputs: tuple[StrPath, ...]) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise OutputExistsError(f"the output {str(target)!r} is a directory", "name a file", reason="not_a_file")
+    if any(os.path.exists(source) and os.path.samestat(os.stat(source), status) for source in inputs):
+        raise OutputExistsError(
+            f"the output {str(target)!r} is the input", "choose another name", reason="output_is_input"
+        )
+    if not replace:
+        raise OutputExistsError(f"the output {str(target)!r} exists already")
+    if not stat.S_ISREG(status.st_mode):
+        # Replacing goes by renaming, which would put a file where /dev/null was.
+        raise OutputExistsError(f"the output {str(target)!r} is not a regular file", "name a file", reason="not_a_file")
+
+
 def _open_beside(target: Path, mode: int) -> tuple[int, Path | None]:
+    if "\0" in target.name:  # Python refuses it too, but with an error of its own, and only when the work is done.
+        _storage_error(target, OSError(errno.EINVAL, os.strerror(errno.EINVAL)))
     try:
         return os.open(target.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode), None
     except OSError as cause:
         if cause.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS):
             _storage_error(target, cause)
-    temporary = _temporary_name(target)
+    temporary = temporary_name(target)
     try:
         return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), temporary
     except OSError as cause:
@@ -146,24 +188,41 @@ def _open_beside(target: Path, mode: int) -> tuple[int, Path | None]:
 
 def _publish(descriptor: int, temporary: Path | None, target: Path, replace: bool) -> Path | None:
     """Gives the file its final name; returns the temporary name that is still to be removed, if any."""
-    if temporary is None and replace and target.exists():
-        # A nameless file cannot replace a name directly, so it gets a temporary one first, when it is whole.
-        temporary = _temporary_name(target)
-        _link_descriptor(descriptor, temporary)
     if temporary is None:
         try:
             _link_descriptor(descriptor, target)
+            return None
         except FileExistsError as cause:
-            raise OutputExistsError(f"the output {str(target)!r} exists already") from cause
+            if not replace:
+                raise _exists(target) from cause
+        # A nameless file cannot replace a name directly, so it gets a temporary one first, now that it is whole.
+        temporary = temporary_name(target)
+        _link_descriptor(descriptor, temporary)
+        try:
+            os.replace(temporary, target)
+        except OSError:
+            os.unlink(temporary)
+            raise
         return None
-    if replace:
-        os.replace(temporary, target)
-        return None
-    try:
-        os.link(temporary, target)
-    except FileExistsError as cause:
-        raise OutputExistsError(f"the output {str(target)!r} exists already") from cause
-    return temporary
+    if not replace:
+        try:
+            os.link(temporary, target)
+            return temporary
+        except FileExistsError as cause:
+            raise _exists(target) from cause
+        except OSError as cause:
+            # USB sticks with FAT and some network file systems have no links. There, two processes that write the
+            # same name at the same moment are not told apart.
+            if cause.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            if os.path.lexists(target):
+                raise _exists(target) from cause
+    os.replace(temporary, target)
+    return None
+
+
+def _exists(target: Path) -> OutputExistsError:
+    return OutputExistsError(f"the output {str(target)!r} exists already")
 
 
 def _link_descriptor(descriptor: int, name: Path) -> None:
@@ -187,8 +246,11 @@ def _flush_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _temporary_name(target: Path) -> Path:
-    return target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
+def temporary_name(target: Path) -> Path:
+    """Returns a name beside a target that nobody else uses."""
+    # File systems limit names to 255 bytes, of which one character can take four.
+    beginning = os.fsencode(target.name)[:100].decode(errors="ignore")
+    return target.with_name(f".{beginning}.{secrets.token_hex(8)}.tmp")
 
 
 def _storage_error(target: Path, cause: OSError) -> NoReturn:

@@ -161,6 +161,8 @@ def _check_terms(
             "to license the machine alone, without a GPU, say --allow-no-gpu",
             "on a box with GPUs, 'weightlock request' names them all unless --gpu says otherwise",
         )
+    if any(moment.tzinfo is None for moment in (now, not_before, terms.expires)):
+        raise UsageError("a time without a time zone says no moment", "give datetime.now(timezone.utc) and the like")
     if terms.expires <= now:
         raise UsageError("the license would have ended before it is issued", "choose a later end")
     if terms.expires <= not_before:
@@ -172,6 +174,10 @@ def _check_terms(
             raise UsageError(f"the content key of {model.name!r} is not the one that its key id names")
     if len(request.gpus) > MAX_SLOTS:
         raise UsageError(f"a license has at most {MAX_SLOTS} slots")
+    # What is not printable may not even be encodable: Python reads arguments that are not UTF-8 as lone surrogates.
+    for name in (terms.vendor, terms.customer, *terms.features, *(model.name for model in models)):
+        if not name.isprintable():
+            raise UsageError(f"the name {name[:200]!r} holds characters that are not printable")
 
 
 def _slots(request: LicenseRequest) -> list[_SlotHardware]:

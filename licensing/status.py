@@ -107,14 +107,12 @@ def examine(
 
 
 def _examine_validity(examination: _Examination, claims: License, now: datetime) -> None:
-    remaining = claims.expires - now
-
     def sentence(_: None) -> str:
-        return f"until {local_text(claims.expires)}, {remaining_text(remaining)} from now"
+        return f"until {local_text(claims.expires)}, {remaining_text(claims.expires - now)} from now"
 
     examination.run("validity", lambda: unlock.step_5_check_validity(claims, now), sentence)
     check = examination.checks[-1]
-    if check.error is None and remaining < timedelta(days=WARNING_DAYS):
+    if check.error is None and claims.expires - now < timedelta(days=WARNING_DAYS):
         examination.checks[-1] = Check(check.name, check.sentence, warning=True)
 
 

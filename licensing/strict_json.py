@@ -48,6 +48,7 @@ def parse_object(data: bytes, what: str, error: ErrorType, max_bytes: int) -> di
         text = data.decode("utf-8")
     except UnicodeDecodeError as cause:
         raise error(f"the {what} is not UTF-8 text") from cause
+    _check_depth(text, what, error)
     try:
         value = json.loads(
             text,
@@ -61,8 +62,6 @@ def parse_object(data: bytes, what: str, error: ErrorType, max_bytes: int) -> di
         raise error(f"the {what} is not valid JSON") from cause
     if not isinstance(value, dict):
         raise error(f"the {what} is not a JSON object")
-    if _depth(value) > MAX_DEPTH:
-        raise error(f"the {what} is nested too deeply")
     return value
 
 
@@ -82,12 +81,20 @@ def _ordered(value: object) -> object:
     return [_ordered(item) for item in value] if isinstance(value, list) else value
 
 
-def _depth(value: object) -> int:
-    """Returns how deep objects and arrays are nested; the parser itself has refused what could exhaust the stack."""
-    if isinstance(value, dict | list):
-        items = value.values() if isinstance(value, dict) else value
-        return 1 + max(map(_depth, items), default=0)
-    return 0
+def _check_depth(text: str, what: str, error: ErrorType) -> None:
+    """Refuses deep nesting before anything recurses: how deep Python can go differs between its versions.
+
+    Brackets inside strings do not count. In a text that is no JSON, the parser stops before the count goes wrong.
+    """
+    depth, in_string = 0, False
+    for match in re.finditer(r'\\.|["\[\]{}]', text, re.DOTALL):
+        mark = match.group()
+        if mark == '"':
+            in_string = not in_string
+        elif not in_string and mark in "[]{}":
+            depth += 1 if mark in "[{" else -1
+            if depth > MAX_DEPTH:
+                raise error(f"the {what} is nested too deeply")
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

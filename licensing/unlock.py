@@ -32,6 +32,7 @@ from licensing.errors import (
     MachineMismatchError,
     ModelNotLicensedError,
     NotYetValidError,
+    UsageError,
 )
 from licensing.files import read_bounded
 from licensing.gpus import Gpu
@@ -134,6 +135,8 @@ def step_4_read_claims(file: LicenseFile) -> License:
 
 def step_5_check_validity(claims: License, now: datetime) -> None:
     """Step 5: compares the license's validity with the clock."""
+    if now.tzinfo is None:
+        raise UsageError("the time has no time zone", "give datetime.now(timezone.utc), or leave it out")
     if now < claims.not_before:
         raise NotYetValidError(
             f"the license begins at {local_text(claims.not_before)}, and the clock of this machine says "

@@ -182,6 +182,8 @@ class VendorHome:
             StorageError: the disk is full, or the file system refused; nothing is recorded.
         """
         check_name(customer, "customer's name")
+        for name in features:
+            check_name(name, "name of a feature")
         request = read_request(request_data)
         master_key = self._master_key
         with self._registry.read() as session:

@@ -1,5 +1,9 @@
 """Fixtures for all tests."""
 
 from tests.fake_nvml.fixtures import fake_nvml, nvml_library
+from tests.licensed_box import licensed_box
+from tests.lock_scene import lock_scene
+from tests.story import story
+from tests.vendor_desk import desk
 
-__all__ = ["fake_nvml", "nvml_library"]
+__all__ = ["desk", "fake_nvml", "licensed_box", "lock_scene", "nvml_library", "story"]

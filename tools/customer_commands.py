@@ -12,14 +12,14 @@ from licensing.hardware import Hardware, computing_devices, read_hardware
 from licensing.homes import customer_home
 from licensing.license import License
 from licensing.local_time import local_text
-from tools.options import CustomerHome, Force, Json, Trust
+from tools.options import CustomerHome, Force, Json, Trust, path_argument, path_option
 from tools.output import print_facts
 
 __all__ = ["request", "status"]
 
 
 def request(
-    output: Annotated[Path, typer.Option("-o", "--output", help="The license request to write.")],
+    output: Annotated[Path, path_option("-o", "--output", help="The license request to write.")],
     gpu: Annotated[
         list[str] | None,
         typer.Option(help="all (default), none, a GPU's index or UUID as in 'nvidia-smi -L'; can be repeated."),
@@ -69,7 +69,7 @@ def request(
 
 
 def status(
-    license: Annotated[Path, typer.Argument(help="The license file.")],
+    license: Annotated[Path, path_argument("The license file.")],
     trust: Trust = None,
     home: CustomerHome = None,
     as_json: Json = False,

@@ -3,19 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from cryptors.errors import ModelMalformedError
 from licensing.errors import MalformedError
 from licensing.local_time import local_text
-from tools.options import Json
+from tools.options import Json, path_argument
 from tools.output import print_facts, print_table, size_text
 
 __all__ = ["inspect"]
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A locked model, a license, a license request or a trust file.")],
+    file: Annotated[Path, path_argument("A locked model, a license, a license request or a trust file.")],
     as_json: Json = False,
 ) -> None:
     """Show what a locked model, license, request or trust file says, without any key."""

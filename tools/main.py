@@ -1,18 +1,18 @@
 """The entry point: the commands, and the grammar of errors."""
 
-import io
 import sys
 from typing import Annotated
 
 import typer
 
-from licensing.errors import UsageError, WeightlockError
+from licensing.errors import StorageError, UsageError, WeightlockError
 from licensing.version import __version__
 from tools import customer_commands, inspect_command, run_command, vendor_commands
 from tools.customer_commands import StatusRefusedError
 from tools.demo_command import demo
 from tools.exit_codes import OTHER, USAGE, exit_code
 from tools.output import print_error
+from tools.streams import finish_streams, prepare_streams
 
 __all__ = ["app", "main"]
 
@@ -62,11 +62,12 @@ def _options(
 
 def main() -> None:
     """Runs the command line and exits with the code that the outcome has."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of files, machines and GPUs can hold characters that the locale's encoding lacks. Standard error
-        # escapes them by itself; standard output would end the command with an error.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(run_command_line(sys.argv[1:]))
+    prepare_streams()
+    try:
+        code = run_command_line(sys.argv[1:])
+    except OSError:  # There is nowhere left to say why.
+        code = OTHER
+    sys.exit(finish_streams(code))
 
 
 def run_command_line(arguments: list[str]) -> int:
@@ -86,11 +87,10 @@ def run_command_line(arguments: list[str]) -> int:
     except typer.Exit as done:
         return int(done.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        print("weightlock: interrupted", file=sys.stderr)
+        print_error(WeightlockError("interrupted", reason="interrupted"), as_json)
         return OTHER
-    except BrokenPipeError:
-        sys.stderr.close()  # The reader of our output has gone; Python would complain about it on exit.
-        return OTHER
+    except BrokenPipeError:  # Whoever read our output has gone.
+        raise
     except Exception as error:
         return _unexpected(error, as_json)
 
@@ -104,6 +104,10 @@ def _unexpected(error: Exception, as_json: bool) -> int:
         return USAGE
     if isinstance(error, MemoryError):
         print_error(WeightlockError("there is not enough memory", reason="out_of_memory"), as_json)
+        return OTHER
+    if isinstance(error, OSError):  # Our own files raise errors of their own; what is left is mostly standard output.
+        detail = (error.strerror or str(error)).lower()
+        print_error(StorageError(f"the system refused: {detail}"), as_json)
         return OTHER
     description = f"internal error: {type(error).__name__}"
     print_error(WeightlockError(description, "please report it, with the command that you gave"), as_json)

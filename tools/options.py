@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,10 +21,26 @@ __all__ = [
     "ask_passphrase",
     "end_of_validity",
     "passphrase_source",
+    "path_argument",
+    "path_option",
     "vendor_directory",
 ]
 
 PASSPHRASE_VARIABLE = "WEIGHTLOCK_PASSPHRASE"  # noqa: S105 (a name, not a secret)
+
+
+def path_argument(help: str) -> Any:
+    """Returns an argument that names a file or a directory.
+
+    typer shall not look whether it can be read: reading it tells, with one answer for every command and for Python.
+    """
+    return typer.Argument(help=help, readable=False)
+
+
+def path_option(*names: str, help: str) -> Any:
+    """Returns an option that names a file or a directory; as `path_argument`."""
+    return typer.Option(*names, help=help, readable=False)
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
@@ -33,14 +49,14 @@ Threads = Annotated[
 ]
 VendorHomeOption = Annotated[
     Path | None,
-    typer.Option("--home", help="The vendor's home (default: $WEIGHTLOCK_VENDOR_HOME, or a per-user directory)."),
+    path_option("--home", help="The vendor's home (default: $WEIGHTLOCK_VENDOR_HOME, or a per-user directory)."),
 ]
 CustomerHome = Annotated[
     Path | None,
-    typer.Option("--home", help="The customer's home (default: $WEIGHTLOCK_HOME, or a per-user directory)."),
+    path_option("--home", help="The customer's home (default: $WEIGHTLOCK_HOME, or a per-user directory)."),
 ]
 Trust = Annotated[
-    Path | None, typer.Option("--trust", help="The vendor's trust file (default: trust.jwks in the home).")
+    Path | None, path_option("--trust", help="The vendor's trust file (default: trust.jwks in the home).")
 ]
 
 

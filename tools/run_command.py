@@ -8,19 +8,17 @@ import typer
 
 from cryptors.errors import FrameworkMissingError, ModelTypeError
 from licensing.errors import FileAccessError, UsageError
-from tools.options import CustomerHome, Force, Json, Threads, Trust
+from tools.options import CustomerHome, Force, Json, Threads, Trust, path_argument, path_option
 from tools.output import print_facts, progress_bar
 
 __all__ = ["run"]
 
-MAX_INPUT_BYTES = 8 * 1024**3
-
 
 def run(
-    locked: Annotated[Path, typer.Argument(help="The locked model.")],
-    license: Annotated[Path, typer.Option("--license", help="The license file.")],
-    input: Annotated[Path, typer.Option("--input", help="Named arrays in an .npz file.")],
-    output: Annotated[Path, typer.Option("--output", help="The .npz file to write.")],
+    locked: Annotated[Path, path_argument("The locked model.")],
+    license: Annotated[Path, path_option("--license", help="The license file.")],
+    input: Annotated[Path, path_option("--input", help="Named arrays in an .npz file.")],
+    output: Annotated[Path, path_option("--output", help="The .npz file to write.")],
     trust: Trust = None,
     home: CustomerHome = None,
     device: Annotated[str, typer.Option(help="cpu or cuda:N.")] = "cpu",
@@ -38,8 +36,9 @@ def run(
     """Run a locked model on arrays, decrypting it in memory only."""
     from cryptors import CryptorFactory, read_header
     from licensing.files import check_output, write_new_file
+    from licensing.homes import customer_home, trust_path
 
-    check_output(output, force, input, locked, license)
+    check_output(output, force, input, locked, license, trust_path(trust, customer_home(home)))
     header = read_header(locked)
     cryptor = CryptorFactory.instance(header.model_type)
     options = _framework_options(header.model_type, device, architecture, allow_pickle)
@@ -93,18 +92,23 @@ def _framework_options(model_type: str, device: str, architecture: str | None, a
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:
-    from licensing.files import read_bounded
+    from licensing.files import open_input
 
     numpy = _numpy()
-    data = read_bounded(path, "input", MAX_INPUT_BYTES)
-    try:
-        with numpy.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except Exception as cause:  # NumPy raises ValueError, KeyError, EOFError, BadZipFile and others.
-        raise FileAccessError(
-            f"the input {str(path)!r} is not an .npz file of plain arrays", "write it with numpy.savez",
-            reason="input_malformed",
-        ) from cause  # fmt: skip
+    with open_input(path, "input") as file:
+        try:
+            # From the file and not from its bytes: NumPy refuses a file of gigabytes that is no archive by its ends.
+            with numpy.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            if all(isinstance(array, numpy.ndarray) for array in arrays.values()):
+                return arrays
+            cause = None
+        except Exception as error:  # NumPy raises ValueError, KeyError, EOFError, BadZipFile and others.
+            cause = error
+    raise FileAccessError(
+        f"the input {str(path)!r} is not an .npz file of plain arrays", "write it with numpy.savez",
+        reason="input_malformed",
+    ) from cause  # fmt: skip
 
 
 def _npz(arrays: dict[str, Any]) -> bytes:

@@ -20,6 +20,8 @@ from tools.options import (
     beginning_of_validity,
     end_of_validity,
     passphrase_source,
+    path_argument,
+    path_option,
     vendor_directory,
 )
 from tools.output import print_facts, print_table, progress_bar, size_text
@@ -64,8 +66,8 @@ def init(
 
 
 def encrypt(
-    model: Annotated[Path, typer.Argument(help="The model: a file or a directory.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The locked model to write, such as net.onnx.locked.")],
+    model: Annotated[Path, path_argument("The model: a file or a directory.")],
+    output: Annotated[Path, path_option("-o", "--output", help="The locked model to write, such as net.onnx.locked.")],
     model_type: Annotated[
         str | None, typer.Option("--type", help="The model's type (default: told from its content).")
     ] = None,
@@ -123,8 +125,8 @@ def encrypt(
 
 
 def decrypt(
-    locked: Annotated[Path, typer.Argument(help="The locked model.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The plaintext model to write.")],
+    locked: Annotated[Path, path_argument("The locked model.")],
+    output: Annotated[Path, path_option("-o", "--output", help="The plaintext model to write.")],
     home: VendorHomeOption = None,
     force: Force = False,
     threads: Threads = None,
@@ -138,7 +140,7 @@ def decrypt(
     from licensing.vendor_home import VendorHome
 
     header = read_header(locked)
-    if not output.is_dir():
+    if not os.path.isdir(output):
         check_output(output, force, locked)
     vendor = VendorHome.open(vendor_directory(home), passphrase_source())
     content_key = vendor.content_key(header.model_id)
@@ -154,10 +156,10 @@ def decrypt(
 
 
 def issue(
-    request: Annotated[Path, typer.Argument(help="The customer's license request.")],
+    request: Annotated[Path, path_argument("The customer's license request.")],
     model: Annotated[list[str], typer.Option("-m", "--model", help="A locked model or a model id; can be repeated.")],
     customer: Annotated[str, typer.Option(help="The customer's name.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The license file to write.")],
+    output: Annotated[Path, path_option("-o", "--output", help="The license file to write.")],
     days: Annotated[int | None, typer.Option(min=1, max=3_000_000, help="How many days the license holds.")] = None,
     until: Annotated[str | None, typer.Option(help="The last day, in UTC (2027-12-31), or a moment.")] = None,
     not_before: Annotated[str | None, typer.Option(help="The first day, in UTC, or a moment (default: now).")] = None,
@@ -209,19 +211,20 @@ def issue(
 
 def licenses(
     export: Annotated[str | None, typer.Option(help="Write this license (its id) to a file again.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The file for --export.")] = None,
+    output: Annotated[Path | None, path_option("-o", "--output", help="The file for --export.")] = None,
     home: VendorHomeOption = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """List the licenses that were issued, or write one of them to a file again."""
-    from licensing.files import write_new_file
+    from licensing.files import check_output, write_new_file
     from licensing.vendor_home import VendorHome
 
     vendor = VendorHome.open(vendor_directory(home), passphrase_source())
     if (export is None) != (output is None):
         raise UsageError("--export and -o belong together")
     if export is not None and output is not None:
+        check_output(output, force)
         write_new_file(output, vendor.license_file(export), replace=force)
         print_facts({"output": str(output), "license_id": export}, as_json, lambda: print(f"wrote {output}"))
         return
