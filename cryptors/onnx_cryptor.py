@@ -20,8 +20,9 @@ __all__ = ["OnnxCryptor"]
 PROTOBUF_LIMIT = 2**31 - 1
 """The largest protobuf message, and so the largest ONNX file without external data, in bytes."""
 
-LARGE_INITIALIZER_BYTES = 2**31
-"""From this size on, ONNX Runtime takes an initializer as a value of its own only, not from a file in memory."""
+LARGE_INITIALIZER_BYTES = 2**20
+"""From this size on, an initializer goes to ONNX Runtime as a value of its own, which it copies once. What it finds in
+files in memory, it copies twice, and it takes nothing of 2 GiB or more from there."""
 
 
 class OnnxCryptor(Cryptor):
@@ -84,7 +85,7 @@ class OnnxCryptor(Cryptor):
         options = sess_options or onnxruntime.SessionOptions()
         entry = model.file()
         data = entry.read_all()
-        others = [file for file in model.index.files if file.path != entry.path and file.size]
+        others = [file for file in model.index.files if file.path != entry.path]
         memories = {_beside(entry.path, file.path): PlaintextMemory(file.size) for file in others}
         try:
             for file, memory in zip(others, memories.values(), strict=True):
@@ -150,9 +151,10 @@ def _add_external_data(onnxruntime: Any, options: Any, data: bytes, buffers: dic
     """Hands external data to ONNX Runtime through the session's options, and returns the `.onnx` file to load."""
     external = ExternalData(data, buffers)
     names, values = external.large_initializers(onnxruntime, LARGE_INITIALIZER_BYTES)
+    filled = {name: view for name, view in buffers.items() if view}
     try:
         options.add_external_initializers_from_files_in_memory(
-            list(buffers), list(buffers.values()), [len(view) for view in buffers.values()]
+            list(filled), list(filled.values()), [len(view) for view in filled.values()]
         )
         if names:
             options.add_external_initializers(names, values)

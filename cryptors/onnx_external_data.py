@@ -3,6 +3,8 @@
 ONNX's specification, "External Data": a tensor names a `location` relative to the model, an `offset` and a `length`.
 """
 
+import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,12 +64,12 @@ class ExternalData:
         return self._inline(_tensors(self._proto))
 
     def inline_nested(self) -> bytes:
-        """Returns an `.onnx` file that names external data in its graph's initializers alone.
+        """Returns an `.onnx` file that names external data in its graph's initializers alone, and no empty data.
 
         ONNX Runtime does not look among files in memory for any other tensor: those of subgraphs, such as the
-        branches of an If, and those of attributes.
+        branches of an If, and those of attributes. Nor does it take empty files.
         """
-        return self._inline(_nested_tensors(self._proto))
+        return self._inline(itertools.chain(_nested_tensors(self._proto), self._empty_initializers()))
 
     def large_initializers(self, onnxruntime: Any, min_bytes: int) -> tuple[list[str], list[Any]]:
         """Returns the names and values of initializers of at least `min_bytes` bytes, as views over the files."""
@@ -77,13 +79,19 @@ class ExternalData:
             if not _is_external(tensor):
                 continue
             view, offset, length = _place(tensor, self._files)
-            if length >= min_bytes:
+            width = self._onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            # Types of less than a byte are packed: their tensors are shorter, and stay where they are.
+            if length >= min_bytes and length == math.prod(tensor.dims) * width:
                 # Plain integers of the same width stand for types that NumPy does not have, such as bfloat16.
-                width = self._onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
                 array = numpy.frombuffer(view[offset : offset + length], f"u{width}").reshape(tuple(tensor.dims))
                 names.append(tensor.name)
                 values.append(onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, tensor.data_type))
         return names, values
+
+    def _empty_initializers(self) -> Iterator[Any]:
+        for tensor in self._proto.graph.initializer:
+            if _is_external(tensor) and _place(tensor, self._files)[2] == 0:
+                yield tensor
 
     def _inline(self, tensors: Iterable[Any]) -> bytes:
         changed = False

@@ -5,6 +5,7 @@ from typing import Any
 
 from cryptors.base import Cryptor
 from cryptors.frameworks import import_framework
+from cryptors.memory import PlaintextFile
 from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel
 from cryptors.torch_inference import run_module
@@ -21,13 +22,17 @@ class TorchScriptCryptor(Cryptor):
         return run_module(loaded, inputs, device)
 
     def _decrypt(self, model: LockedModel, map_location: Any = "cpu") -> Any:
-        """Returns the script module; `torch.jit.load` copies from one buffer that holds the whole file.
+        """Returns the script module, read from a sealed memory file: of a buffer PyTorch would make two more copies.
 
         Args:
             model: the open locked model.
             map_location: as in `torch.jit.load`.
         """
-        return self._decrypt_bytes(model.file().read_all(), map_location)
+        torch, file = import_framework("torch", "torch"), model.file()
+        with PlaintextFile(file.size) as memory:
+            file.read_all_into(memory.view)
+            memory.seal()
+            return torch.jit.load(memory.path, map_location=map_location)
 
     def _decrypt_bytes(self, data: bytes, map_location: Any = "cpu") -> Any:
         torch = import_framework("torch", "torch")

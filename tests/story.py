@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ class Story:
     def trust(self) -> Path:
         """The vendor's trust file, as the customer has it."""
         return self.customer / "trust.jwks"
+
+    def copied(self, folder: Path) -> "Story":
+        """Returns a copy in a new folder, for a test that adds to it or spoils it."""
+        shutil.copytree(self.folder, folder)
+        return Story(**{name: folder / path.relative_to(self.folder) for name, path in vars(self).items()})
 
     def run(self, output: Path, *options: str | Path, **changed: Path) -> tuple[str | Path, ...]:
         """Returns the arguments that run the locked model; `locked`, `license` and `inputs` can be others."""

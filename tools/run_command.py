@@ -6,12 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from cryptors.errors import FrameworkMissingError, ModelTypeError
+from cryptors.errors import ModelTypeError
 from licensing.errors import FileAccessError, UsageError
 from tools.options import CustomerHome, Force, Json, Threads, Trust, path_argument, path_option
 from tools.output import print_facts, progress_bar
 
 __all__ = ["run"]
+
+EXTRAS = {"torchscript": "torch"}
+"""The extra of this distribution for the model types that are not called like theirs."""
 
 
 def run(
@@ -35,6 +38,7 @@ def run(
 ) -> None:
     """Run a locked model on arrays, decrypting it in memory only."""
     from cryptors import CryptorFactory, read_header
+    from cryptors.frameworks import import_framework
     from licensing.files import check_output, write_new_file
     from licensing.homes import customer_home, trust_path
 
@@ -42,13 +46,14 @@ def run(
     header = read_header(locked)
     cryptor = CryptorFactory.instance(header.model_type)
     options = _framework_options(header.model_type, device, architecture, allow_pickle)
-    inputs = _read_arrays(input)
+    numpy = import_framework("numpy", EXTRAS.get(header.model_type, header.model_type))
+    inputs = _read_arrays(numpy, input)
     with progress_bar("decrypting") as progress:
         loaded = cryptor.load(
             locked, license=license, trust=trust, home=home, threads=threads, progress=progress, **options
         )
     outputs = cryptor.infer(loaded, inputs, device)
-    write_new_file(output, _npz(outputs), replace=force)
+    write_new_file(output, _npz(numpy, outputs), replace=force)
     facts = {
         "output": str(output),
         "model": header.name,
@@ -91,10 +96,9 @@ def _framework_options(model_type: str, device: str, architecture: str | None, a
             return {"device": device}
 
 
-def _read_arrays(path: Path) -> dict[str, Any]:
+def _read_arrays(numpy: Any, path: Path) -> dict[str, Any]:
     from licensing.files import open_input
 
-    numpy = _numpy()
     with open_input(path, "input") as file:
         try:
             # From the file and not from its bytes: NumPy refuses a file of gigabytes that is no archive by its ends.
@@ -111,15 +115,7 @@ def _read_arrays(path: Path) -> dict[str, Any]:
     ) from cause  # fmt: skip
 
 
-def _npz(arrays: dict[str, Any]) -> bytes:
+def _npz(numpy: Any, arrays: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
-    _numpy().savez(buffer, **arrays)
+    numpy.savez(buffer, **arrays)
     return buffer.getvalue()
-
-
-def _numpy() -> Any:
-    try:
-        import numpy
-    except ImportError as cause:
-        raise FrameworkMissingError("this needs numpy, which is not installed", "pip install numpy") from cause
-    return numpy

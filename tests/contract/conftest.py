@@ -1,0 +1,41 @@
+"""Each kind of model once per test run: written, locked and licensed. Tests read these files and never change them."""
+
+import pytest
+
+from tests.contract.cases import CASES, Case
+from tests.contract.networks import TINY, WIDE
+from tests.contract.subject import Subject, lock
+from tests.licensed_box import LicensedBox
+
+
+def name_of(case: Case) -> str:
+    return case.name
+
+
+@pytest.fixture(scope="session", params=CASES, ids=name_of)
+def tiny(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, licensed_box: LicensedBox
+) -> Subject:
+    """The smallest model of each kind, within one segment."""
+    return lock(request.param, TINY, tmp_path_factory.mktemp("tiny"), licensed_box)
+
+
+@pytest.fixture(scope="session", params=CASES, ids=name_of)
+def wide(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, licensed_box: LicensedBox
+) -> Subject:
+    """A model of each kind whose segments are shared out among threads."""
+    return lock(request.param, WIDE, tmp_path_factory.mktemp("wide"), licensed_box)
+
+
+@pytest.fixture(
+    scope="session",
+    params=[(case, width) for case in CASES for width in (TINY, WIDE)],
+    ids=lambda each: f"{each[0].name}-{'tiny' if each[1] == TINY else 'wide'}",
+)
+def either(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, licensed_box: LicensedBox
+) -> Subject:
+    """Both of each kind."""
+    case, width = request.param
+    return lock(case, width, tmp_path_factory.mktemp("either"), licensed_box)

@@ -1,0 +1,134 @@
+"""No plaintext of a model reaches a file system while it is decrypted, loaded and run.
+
+`weightlock run` works under strace on models whose weights are a known pattern. Whatever it writes, opens for writing
+or maps is looked at, and in the end every file that it could have left. The same eyes see the pattern where a program
+does write it.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import pytest
+
+from tests.command_line import PROGRAM, here
+from tests.patterned_models import ARCHITECTURE, MODELS, PATTERN, SIZE, WEIGHTS, holds_pattern
+from tests.plaintext_watch import leaks, opened_for_writing, watched, written
+from tests.story import unchanged
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Box:
+    """A customer's box, and where its models are."""
+
+    folder: Path
+    home: Path
+    vendor: Path
+    license: Path
+
+    def locked(self, name: str) -> Path:
+        return self.folder / f"{name}.locked"
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Box:
+    folder = tmp_path_factory.mktemp("patterned")
+    made = Box(folder, folder / "customer", folder / "vendor", folder / "acme.lic")
+    here("vendor", "init", "--name", "Löwe AI", "--home", made.vendor)
+    models: list[str | Path] = []
+    for name, (make, _) in MODELS.items():
+        (folder / name).mkdir()
+        here("encrypt", make(folder / name), "-o", made.locked(name), "--home", made.vendor).done()
+        models += ["-m", made.locked(name)]
+    here("request", "-o", folder / "box.req", "--gpu", "none", "--home", made.home).done()
+    terms = ("--customer", "Acme", "--days", "30", "--allow-no-gpu", "--home", made.vendor)
+    here("issue", folder / "box.req", *models, *terms, "-o", made.license).done()
+    (made.home / "trust.jwks").write_bytes((made.vendor / "trust.jwks").read_bytes())
+    numpy.savez(folder / "x.npz", numpy.ones((1, SIZE), numpy.float32))
+    (folder / "net.py").write_text(ARCHITECTURE)
+    return made
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_running_a_locked_model_writes_nothing_of_it(name: str, box: Box, tmp_path: Path) -> None:
+    output = tmp_path / "scratch" / "y.npz"
+    files = ("--license", box.license, "--input", box.folder / "x.npz", "--output", output, "--home", box.home)
+    architecture = ("--architecture", f"{box.folder / 'net.py'}:net") if MODELS[name][1] else ()
+    with unchanged(box.folder):
+        lines = watched([PROGRAM, "run", box.locked(name), *files, *architecture], tmp_path)
+    check_outputs(name, output)
+    assert output.read_bytes() in written(lines), "the trace misses what the command did write"
+    assert leaks(lines) == []
+    assert [path for path in opened_for_writing(lines) if not is_known(path)] == [str(output.parent)]
+    assert os.listdir(output.parent) == ["y.npz"]
+    assert files_with_pattern(Path("/dev/shm")) == []
+
+
+def check_outputs(name: str, output: Path) -> None:
+    """Asserts that the model was there at all: that the outputs are those of its weights."""
+    with numpy.load(output) as archive:
+        (y,) = archive.values()
+    assert numpy.allclose(y, WEIGHTS.sum(axis=0 if name.startswith("onnx") else 1), rtol=1e-4)
+
+
+def is_known(path: str) -> bool:
+    """Returns whether a file has nothing to do with models: what Python compiled, on the first run of a new install."""
+    return "/__pycache__/" in path or path == "/dev/null"
+
+
+def files_with_pattern(folder: Path) -> list[Path]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if holds_pattern(path.read_bytes())]
+
+
+def test_encrypting_writes_nothing_readable(box: Box, tmp_path: Path) -> None:
+    output = tmp_path / "scratch" / "net.locked"
+    lines = watched(
+        [PROGRAM, "encrypt", box.folder / "torch" / "net.pth", "-o", output, "--home", box.vendor], tmp_path
+    )
+    assert leaks(lines) == []
+    assert files_with_pattern(tmp_path / "scratch") == []
+    assert files_with_pattern(box.vendor) == []
+
+
+LEAKING = {
+    "write": "os.write(file, b'.' + data)",
+    "pwrite64": "os.pwrite(file, data[7:], 3)",
+    "writev": "os.writev(file, [b'.', data])",
+    "mmap": "os.ftruncate(file, len(data)); mmap.mmap(file, len(data))[:] = data",
+    "sendfile": "os.write(memory, b'.'); os.sendfile(file, memory, 0, 1)",
+    "copy_file_range": "os.copy_file_range(file, os.open('leak', os.O_WRONLY), 1)",
+    "sendto": "a, b = socket.socketpair(); a.setblocking(False); a.send(data)",
+    "numpy's write": "import numpy; numpy.save('leak.npy', numpy.frombuffer(data, 'f4'))",
+    "torch's write": "import torch; torch.save(torch.frombuffer(bytearray(data), dtype=torch.float32), 'leak.pth')",
+}
+
+
+@pytest.mark.parametrize("how", LEAKING)
+def test_the_eyes_see_a_leak(how: str, tmp_path: Path) -> None:
+    """Without this, the tests above could pass because they look at the wrong thing."""
+    prepare = f"""
+import mmap, os, socket
+data = bytes.fromhex("{PATTERN.hex()}") * 4096
+file, memory = os.open("leak", os.O_RDWR | os.O_CREAT), os.memfd_create("memory")
+"""
+    lines = watched([sys.executable, "-c", prepare + LEAKING[how]], tmp_path)
+    assert leaks(lines) != []
+    assert any(path.startswith("leak") for path in opened_for_writing(lines))
+    left = {"leak"} if how in ("write", "pwrite64", "writev", "mmap") else {"leak.npy", "leak.pth"}
+    assert {path.name for path in files_with_pattern(tmp_path / "scratch")} <= left
+
+
+def test_memory_files_are_no_leak(tmp_path: Path) -> None:
+    code = f"""
+import mmap, os
+data = bytes.fromhex("{PATTERN.hex()}") * 4096
+memory = os.memfd_create("memory")
+os.ftruncate(memory, len(data))
+mmap.mmap(memory, len(data))[:] = data
+"""
+    assert leaks(watched([sys.executable, "-c", code], tmp_path)) == []
