@@ -24,7 +24,7 @@ demo: $(DEMO_VENV)/made
 	@$(DEMO_VENV)/bin/weightlock demo
 
 test: $(VENV)/made
-	$(RUN) pytest -n 2 --dist loadgroup -m "not gpu" tests
+	$(RUN) pytest -n 2 --dist loadfile -m "not gpu" tests
 	$(MAKE) --no-print-directory test-pythons
 
 check: $(VENV)/made
@@ -32,7 +32,7 @@ check: $(VENV)/made
 	$(RUN) ruff check .
 	$(RUN) mypy
 	$(RUN) tests.vectors.make_vectors --check
-	$(RUN) pytest -n 2 --dist loadgroup -m "not slow and not large and not gpu" -q tests
+	$(RUN) pytest -n 2 --dist loadfile -m "not slow and not large and not gpu" -q tests
 
 dev: $(VENV)/made
 

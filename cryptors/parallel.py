@@ -2,8 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from queue import SimpleQueue
 
 __all__ = ["Progress", "default_threads", "for_each_batch"]
 
@@ -40,25 +40,36 @@ def for_each_batch(numbers: range, task: Callable[[range], None], threads: int, 
     _on_threads(batches, task, min(threads, len(batches)), done)
 
 
-def _on_threads(
-    batches: Iterable[range], task: Callable[[range], None], threads: int, done: Callable[[int], None]
-) -> None:
-    stop = threading.Event()
+def _on_threads(batches: list[range], task: Callable[[range], None], threads: int, done: Callable[[int], None]) -> None:
+    # Not concurrent.futures: its wait() takes a lock per task, and an interrupt between two of them leaves locks
+    # taken for which its threads then wait for ever.
+    queue, lock, stop = iter(batches), threading.Lock(), threading.Event()
+    outcomes: SimpleQueue[int | BaseException] = SimpleQueue()
 
-    def run(batch: range) -> int:
-        if stop.is_set():
-            return 0
-        task(batch)
-        return len(batch)
+    def work() -> None:
+        while not stop.is_set():
+            with lock:
+                batch = next(queue, None)
+            if batch is None:
+                return
+            try:
+                task(batch)
+                outcomes.put(len(batch))
+            except BaseException as error:
+                outcomes.put(error)
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="weightlock") as pool:
-        try:
-            pending = {pool.submit(run, batch) for batch in batches}
-            while pending:
-                finished, pending = wait(pending, timeout=0.1, return_when=FIRST_EXCEPTION)
-                done(sum(future.result() for future in finished))
-        except BaseException:
-            # Also for KeyboardInterrupt: the threads must have ended before the memory they write to is wiped.
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    workers = [threading.Thread(target=work, name=f"weightlock-{number}") for number in range(threads)]
+    try:
+        for worker in workers:
+            worker.start()
+        for _ in batches:
+            outcome = outcomes.get()
+            if isinstance(outcome, BaseException):
+                raise outcome
+            done(outcome)
+    finally:
+        # Also after an interrupt: the threads must have ended before the memory they write to is wiped.
+        stop.set()
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()
