@@ -13,6 +13,9 @@ from tests.story import Story, unchanged
 from tests.strace import stopped
 from tests.vendor_desk import Desk
 
+# Whole processes, one after another: left out of the checks before each commit.
+pytestmark = pytest.mark.slow
+
 STORAGE_FULL = (1, "storage_full")
 
 

@@ -133,6 +133,7 @@ def test_location_that_leads_elsewhere(onnx_folder: Path, location: str) -> None
         with pytest.raises(WeightlockError) as caught:
             ONNX.encrypt(model, CONTENT_KEY, onnx_folder.parent / "model.locked")
         assert caught.value.reason in ("model_source_invalid", "file_not_found", "not_a_file", "file_unreadable")
+        assert ".." not in location or "outside the model's directory" in caught.value.message
     assert not (onnx_folder.parent / "model.locked").exists()
 
 

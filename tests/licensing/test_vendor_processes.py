@@ -22,6 +22,9 @@ from licensing.license import LicenseFile, read_claims
 from licensing.vendor_home import VendorHome
 from tests.licensing.vendors import Box, add_model, issue, make_box
 
+# Whole processes, one after another: left out of the checks before each commit.
+pytestmark = pytest.mark.slow
+
 SPAWN = multiprocessing.get_context("spawn")
 TIMEOUT_SECONDS = 60
 FILES = {"master.json", "registry.db", "signing-key.sealed", "trust.jwks", "vendor.json"}

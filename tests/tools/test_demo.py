@@ -21,9 +21,6 @@ from tools.demo_page import Page
 from tools.demo_refusals import expect_refusal
 from tools.demo_sentences import SENTENCES
 
-# The two demos are played once for all tests of this module, so that one worker should run them.
-pytestmark = pytest.mark.xdist_group("demo")
-
 REFUSALS = [
     ("the signature of the license is not valid", 3, "signature_invalid"),
     ("the license is for another machine: ", 3, "machine_mismatch"),

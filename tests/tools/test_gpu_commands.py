@@ -10,6 +10,9 @@ from tests.command_line import Outcome, as_process, here
 from tests.fake_nvml import Box, Failure, FakeGpu, FakeMig, FakeNvml
 from tests.story import Story
 
+# Whole processes, one after another: left out of the checks before each commit.
+pytestmark = pytest.mark.slow
+
 INITIALIZING = ("nvmlInitWithFlags", 999)  # NVML_ERROR_UNKNOWN
 GPU_IS_LOST = 15
 

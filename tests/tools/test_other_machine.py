@@ -9,6 +9,9 @@ from licensing.machine import STABLE_SOURCES
 from tests.command_line import as_process
 from tests.story import Story, unchanged
 
+# Whole processes, one after another: left out of the checks before each commit.
+pytestmark = pytest.mark.slow
+
 
 def on_machine(machine_id: Path) -> list[str]:
     """Returns a prefix under which a command reads its machine ID from a file: others see what they saw before."""

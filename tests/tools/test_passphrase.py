@@ -8,6 +8,9 @@ from tests.command_line import here
 from tests.story import Story, unchanged
 from tests.terminal import on_terminal
 
+# Whole processes, one after another: left out of the checks before each commit.
+pytestmark = pytest.mark.slow
+
 VARIABLE = "WEIGHTLOCK_PASSPHRASE"
 
 

@@ -15,6 +15,9 @@ WITH_A_BAR_AT_ONCE = """
 import sys, tools.output
 tools.output.SHOW_AFTER_SECONDS = 0.0
 from tools.main import main
+
+# Whole processes, one after another: left out of the checks before each commit.
+pytestmark = pytest.mark.slow
 main()
 """
 
