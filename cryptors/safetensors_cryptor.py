@@ -51,12 +51,14 @@ class SafetensorsCryptor(Cryptor):
         """
         load_file = _loader(framework, device)
         tensors: dict[str, Any] = {}
-        for path in _shards(model):
+        shards, expected = _shards(model)
+        for path in shards:
             shard = _load_shard(model.file(path), load_file)
             if both := tensors.keys() & shard.keys():
                 raise ModelMalformedError(f"two shards of the model hold the tensor {min(both)[:200]!r}")
             tensors.update(shard)
-        _check_against_index(model, tensors)
+        if missing := expected - tensors.keys():
+            raise ModelMalformedError(f"the model lacks the tensor {min(missing)[:200]!r} that its index names")
         return tensors if architecture is None else fill_architecture(architecture, tensors)
 
     def _source(self, model: Path) -> ModelSource:
@@ -104,20 +106,25 @@ def _load_shard(file: ModelFile, load_file: Any) -> dict[str, Any]:
         return tensors
 
 
-def _shards(model: LockedModel) -> list[str]:
-    return [file.path for file in model.index.files if file.path.endswith(".safetensors") or not model.index.directory]
+def _shards(model: LockedModel) -> tuple[list[str], set[str]]:
+    """Returns the files to load, and the tensors that must come out of them.
 
-
-def _check_against_index(model: LockedModel, tensors: dict[str, Any]) -> None:
-    """Refuses a directory whose index names tensors that are not there."""
-    for file in model.index.files:
-        if file.path.endswith(INDEX_ENDING):
-            try:
-                expected = _weight_map(model.file(file.path).read_all()).keys()
-            except ValueError as cause:
-                raise ModelMalformedError(f"the model's {file.path!r} is not an index of shards") from cause
-            if missing := expected - tensors.keys():
-                raise ModelMalformedError(f"the model lacks the tensor {min(missing)[:200]!r} that its index names")
+    Where there is an index, it names both: model directories can hold the same tensors once more in one file.
+    """
+    paths = [file.path for file in model.index.files]
+    indexes = [path for path in paths if path.endswith(INDEX_ENDING)]
+    if not indexes:
+        return [path for path in paths if path.endswith(".safetensors") or not model.index.directory], set()
+    shards: set[str] = set()
+    tensors: set[str] = set()
+    for path in indexes:
+        try:
+            weight_map = _weight_map(model.file(path).read_all())
+        except ValueError as cause:
+            raise ModelMalformedError(f"the model's {path!r} is not an index of shards") from cause
+        shards.update(posixpath.join(posixpath.dirname(path), shard) for shard in weight_map.values())
+        tensors.update(weight_map)
+    return sorted(shards), tensors
 
 
 def _weight_map(data: bytes) -> dict[str, str]:

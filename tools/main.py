@@ -7,7 +7,14 @@ import typer
 
 from licensing.errors import StorageError, UsageError, WeightlockError
 from licensing.version import __version__
-from tools import customer_commands, inspect_command, run_command, vendor_commands
+from tools import (
+    customer_commands,
+    encrypt_commands,
+    inspect_command,
+    issue_command,
+    run_command,
+    vendor_commands,
+)
 from tools.customer_commands import StatusRefusedError
 from tools.demo_command import demo
 from tools.exit_codes import OTHER, USAGE, exit_code
@@ -33,9 +40,9 @@ INTERRUPTED = 130
 
 vendor_app.command("init")(vendor_commands.init)
 app.add_typer(vendor_app, name="vendor", rich_help_panel=VENDOR)
-app.command("encrypt", rich_help_panel=VENDOR)(vendor_commands.encrypt)
-app.command("decrypt", rich_help_panel=VENDOR)(vendor_commands.decrypt)
-app.command("issue", rich_help_panel=VENDOR)(vendor_commands.issue)
+app.command("encrypt", rich_help_panel=VENDOR)(encrypt_commands.encrypt)
+app.command("decrypt", rich_help_panel=VENDOR)(encrypt_commands.decrypt)
+app.command("issue", rich_help_panel=VENDOR)(issue_command.issue)
 app.command("licenses", rich_help_panel=VENDOR)(vendor_commands.licenses)
 app.command("models", rich_help_panel=VENDOR)(vendor_commands.models)
 app.command("request", rich_help_panel=CUSTOMER)(customer_commands.request)

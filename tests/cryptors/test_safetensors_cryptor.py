@@ -72,6 +72,12 @@ def test_shards_without_an_index(folder: Path) -> None:
     assert load(lock(folder)).keys() == {"a", "b"}
 
 
+def test_same_tensors_once_more_in_one_file_beside_the_shards(folder: Path) -> None:
+    """The index says which files make up the model; some hubs keep a consolidated copy beside them."""
+    safetensors.numpy.save_file({"a": A, "b": B}, folder / "consolidated.safetensors")
+    assert load(lock(folder)).keys() == {"a", "b"}
+
+
 def test_index_of_another_name(folder: Path) -> None:
     """A variant, as some hubs name it."""
     (folder / INDEX).rename(folder / "model.fp16.safetensors.index.json")

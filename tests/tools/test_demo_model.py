@@ -15,6 +15,9 @@ import pytest
 from cryptors.errors import FrameworkMissingError
 from tools.demo_model import find_minilm, tokenize
 
+# Building the model takes seconds: left out of the checks before each commit.
+pytestmark = pytest.mark.slow
+
 Encode = Callable[[Sequence[str]], Any]
 
 # From one word to far more than the 256 tokens at which the model cuts; accents, other scripts and the empty sentence
