@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.components import need
 from tools.main import run_command_line
 
 __all__ = ["PROGRAM", "Outcome", "as_process", "environment", "here", "obeying_modes"]
@@ -110,4 +111,5 @@ def obeying_modes() -> list[str]:
     """
     if os.geteuid() != 0:
         return []
+    need("setpriv")
     return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--"]

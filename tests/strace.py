@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.command_line import PROGRAM, Outcome, environment
+from tests.components import need
 
 __all__ = ["stopped", "tampered", "traced"]
 
@@ -34,6 +35,7 @@ def tampered(action: str, call: str, when: int, *arguments: str | Path) -> Outco
     Returns:
         The outcome; a process that a signal killed has the signal's negative number for its code.
     """
+    need("strace")
     options = ["-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{action}:when={when}"]
     ended = subprocess.run(
         ["strace", *options, "--", PROGRAM, *arguments],
@@ -71,6 +73,7 @@ def traced(calls: str, logs: Path, command: Sequence[str | Path], folder: Path, 
         folder: where the command runs.
         **variables: environment variables beside those of this process.
     """
+    need("strace")
     # -ff: a file for each thread, because calls of several threads in one file tear each other's lines apart.
     # -y shows what descriptors stand for. --seccomp-bpf spares a stop at each of the calls that nobody asks for.
     options = ["-ff", "-qq", "-y", "-xx", "-s", "100000000", "--seccomp-bpf", "-o", str(logs / "calls")]

@@ -30,6 +30,7 @@ from licensing.license import LicenseFile
 from licensing.machine import Machine
 from licensing.request import make_request, read_request
 from licensing.trust import TrustedKeys
+from tests.components import need
 
 joserfc_jwk = pytest.importorskip("joserfc.jwk")
 joserfc_jws = pytest.importorskip("joserfc.jws")
@@ -123,6 +124,7 @@ def test_joserfc_verifies_a_request_with_the_key_in_it(issued: Issued) -> None:
 
 
 def openssl(*arguments: str, data: bytes = b"", **environment: str) -> bytes:
+    need("openssl")
     process = subprocess.run(
         ["openssl", *arguments], input=data, capture_output=True, check=True, env={**os.environ, **environment}
     )

@@ -7,6 +7,7 @@ import pytest
 
 from licensing.machine import STABLE_SOURCES
 from tests.command_line import as_process
+from tests.components import need
 from tests.story import Story, unchanged
 
 # Whole processes, one after another: left out of the checks before each commit.
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 def on_machine(machine_id: Path) -> list[str]:
     """Returns a prefix under which a command reads its machine ID from a file: others see what they saw before."""
+    need("unshare")
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
     sources = [source for source in STABLE_SOURCES if os.path.exists(source)]
     mount = 'machine_id=$1; shift; for source in $SOURCES; do mount --bind "$machine_id" "$source"; done; exec "$@"'
