@@ -19,6 +19,7 @@ from cryptors.errors import (
 )
 from cryptors.factory import CryptorFactory, load_model
 from cryptors.header import Header
+from cryptors.lock_model import lock_model
 from cryptors.model_type import ModelType
 from cryptors.reader import read_header
 from cryptors.writer import EncryptOptions
@@ -39,5 +40,6 @@ __all__ = [
     "ModelTypeError",
     "UnsafePickleError",
     "load_model",
+    "lock_model",
     "read_header",
 ]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from cryptors import CryptorFactory, EncryptOptions, Header, ModelType, load_model
-from licensing import LicensingError, create_device_key, make_request, new_content_key, read_hardware
+from cryptors import EncryptOptions, load_model, lock_model
+from licensing import LicensingError, create_device_key, make_request, read_hardware
 from licensing.hardware import computing_devices
 from licensing.vendor_home import VendorHome
 
@@ -21,22 +21,7 @@ from licensing.vendor_home import VendorHome
 def vendor_locks(folder: Path, model: Path, locked: Path) -> str:
     """The vendor makes a home once, and encrypts each model once; returns the model's id."""
     vendor = VendorHome.create(folder, name="Acme Vision")
-    content_key = new_content_key()
-
-    def record(header: Header) -> None:
-        """Records the content key when the locked model is whole, and before it has its name."""
-        vendor.add_model(
-            model_id=header.model_id,
-            name=header.name,
-            model_type=header.model_type,
-            content_key=content_key,
-            content_bytes=header.content_bytes,
-            created=datetime.now(timezone.utc),
-        )
-
-    options = EncryptOptions(name="network", before_publish=record)
-    header = CryptorFactory.instance(ModelType.MODEL_TORCHSCRIPT).encrypt(model, content_key, locked, options)
-    return header.model_id
+    return lock_model(vendor, model, locked, options=EncryptOptions(name="network")).model_id
 
 
 def customer_asks(folder: Path) -> bytes:

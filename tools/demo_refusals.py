@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from cryptors import load_model, read_header
+from cryptors import load_model, lock_model, read_header
 from cryptors.frameworks import import_framework
 from licensing.encoding import b64url_decode, b64url_encode, to_epoch
 from licensing.errors import WeightlockError
@@ -20,7 +20,7 @@ from licensing.strict_json import canonical
 from licensing.unlock import unlock
 from tools.demo_errors import DemoFailedError
 from tools.demo_page import Page
-from tools.demo_story import CUSTOMER, Scene, lock
+from tools.demo_story import CUSTOMER, Scene
 
 __all__ = [
     "OTHER_MACHINE",
@@ -157,7 +157,7 @@ def _try_unlicensed_model(page: Page, scene: Scene) -> None:
     page.say("a second model of the same vendor, with the license of the first")
     plaintext, locked = scene.directory / "second.onnx", scene.directory / "second.onnx.locked"
     build_small_onnx(plaintext)
-    lock(scene.vendor, plaintext, locked)
+    lock_model(scene.vendor, plaintext, locked)
     changed = replace(scene, locked=locked)
     page.refused(expect_refusal("the second model", "model_not_licensed", lambda: _load(changed)))
 

@@ -8,9 +8,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from cryptors import CryptorFactory, EncryptOptions, Header, ModelType, load_model, read_header
+from cryptors import load_model, lock_model, read_header
 from cryptors.frameworks import import_framework
-from licensing.content_key import new_content_key
 from licensing.device_key import create_device_key
 from licensing.files import write_new_file
 from licensing.issue import IssuedLicense
@@ -22,7 +21,7 @@ from tools.demo_page import Page
 from tools.demo_sentences import SENTENCES, compare_embeddings
 from tools.output import size_text
 
-__all__ = ["CUSTOMER", "Scene", "ask", "issue", "lock", "play_story"]
+__all__ = ["CUSTOMER", "Scene", "ask", "issue", "play_story"]
 
 VENDOR, CUSTOMER = "Example Vision", "Acme Clinic"
 VALIDITY_DAYS = 365
@@ -72,24 +71,6 @@ def play_story(page: Page, directory: Path, model_folder: Path, inputs: dict[str
     return scene
 
 
-def lock(vendor: VendorHome, plaintext: Path, locked: Path) -> Header:
-    """Encrypts an ONNX model under a fresh content key, which the vendor's home keeps."""
-    content_key, now = new_content_key(), datetime.now(timezone.utc)
-
-    def record(header: Header) -> None:
-        vendor.add_model(
-            model_id=header.model_id,
-            name=header.name,
-            model_type=header.model_type,
-            content_key=content_key,
-            content_bytes=header.content_bytes,
-            created=now,
-        )
-
-    cryptor = CryptorFactory.instance(ModelType.MODEL_ONNX)
-    return cryptor.encrypt(plaintext, content_key, locked, EncryptOptions(before_publish=record, now=now))
-
-
 def _build_model(page: Page, model_folder: Path, plaintext: Path) -> None:
     page.step("The vendor has a trained model")
     page.say("all-MiniLM-L6-v2: a sentence encoder of 23 million parameters, as ONNX")
@@ -105,7 +86,7 @@ def _lock_model(page: Page, directory: Path, plaintext: Path) -> tuple[VendorHom
     page.command("weightlock encrypt minilm.onnx", "-o minilm.onnx.locked", "--home vendor")
     locked = directory / "minilm.onnx.locked"
     began = time.perf_counter()
-    header = lock(vendor, plaintext, locked)
+    header = lock_model(vendor, plaintext, locked)
     page.say(f"{size_text(header.content_bytes)} encrypted in {_since(began)}; the content key stays with the vendor")
     return vendor, locked
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cryptors import lock_model
 from licensing import unlock
 from licensing.gpus import Gpu, GpuReading
 from licensing.hardware import Hardware
@@ -21,7 +22,7 @@ from tools.demo_box import Box
 from tools.demo_errors import DemoFailedError
 from tools.demo_patched import play_patched
 from tools.demo_refusals import build_small_onnx, expect_refusal, play_refusals
-from tools.demo_story import Scene, ask, issue, lock
+from tools.demo_story import Scene, ask, issue
 
 REASONS = ["signature_invalid", "machine_mismatch", "gpu_mismatch", "expired", "model_damaged", "model_not_licensed"]
 UNCHECKED_REASONS = ["grant_invalid", "device_key_mismatch", "grant_invalid"]
@@ -37,7 +38,7 @@ def small_scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     page, _ = quiet_page()
     vendor = VendorHome.create(directory / "vendor", "Vendor")
     build_small_onnx(directory / "small.onnx")
-    lock(vendor, directory / "small.onnx", directory / "small.onnx.locked")
+    lock_model(vendor, directory / "small.onnx", directory / "small.onnx.locked")
     ask(page, directory, box)
     issued = issue(page, directory, vendor, box, directory / "small.onnx.locked")
     shutil.copyfile(vendor.trust_path, box.home / "trust.jwks")

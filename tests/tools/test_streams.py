@@ -11,13 +11,13 @@ from tests.command_line import PROGRAM, Outcome, as_process, environment
 from tests.story import Story
 from tests.terminal import on_terminal
 
+# Whole processes, one after another: left out of the checks before each commit.
+pytestmark = pytest.mark.slow
+
 WITH_A_BAR_AT_ONCE = """
 import sys, tools.output
 tools.output.SHOW_AFTER_SECONDS = 0.0
 from tools.main import main
-
-# Whole processes, one after another: left out of the checks before each commit.
-pytestmark = pytest.mark.slow
 main()
 """
 
