@@ -3,11 +3,33 @@
 import inspect
 from typing import Any
 
-from cryptors.errors import ModelRejectedError
+from cryptors.errors import FrameworkMissingError, ModelRejectedError
 from cryptors.frameworks import first_line, import_framework
 from licensing.errors import UsageError
 
-__all__ = ["run_module"]
+__all__ = ["check_device", "run_module"]
+
+
+def check_device(device: str) -> None:
+    """Refuses a device that PyTorch does not have here, before anything is decrypted for it.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        FrameworkMissingError: this PyTorch has no CUDA support, or finds no GPU.
+        UsageError: there are fewer GPUs.
+    """
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return
+    cuda = import_framework("torch", "torch").cuda
+    if not cuda.is_available():
+        raise FrameworkMissingError(
+            "PyTorch finds no CUDA device here", "check that 'nvidia-smi -L' lists a GPU, or use --device cpu"
+        )
+    if int(number or "0") >= cuda.device_count():
+        raise UsageError(f"there is no device {device!r}", f"PyTorch finds {cuda.device_count()} here")
 
 
 def run_module(module: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:

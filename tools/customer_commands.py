@@ -12,7 +12,7 @@ from licensing.hardware import Hardware, computing_devices, read_hardware
 from licensing.homes import customer_home
 from licensing.license import License
 from licensing.local_time import local_text
-from tools.options import CustomerHome, Force, Json, Trust, path_argument, path_option
+from tools.options import CustomerHome, Force, Json, Trust, flag, path_argument, path_option
 from tools.output import print_facts
 
 __all__ = ["request", "status"]
@@ -26,7 +26,7 @@ def request(
     ] = None,
     home: CustomerHome = None,
     new_device_key: Annotated[
-        bool, typer.Option("--new-device-key", help="Set the device key aside and make another.")
+        bool, flag("--new-device-key", help="Set the device key aside and make another.")
     ] = False,
     force: Force = False,
     as_json: Json = False,

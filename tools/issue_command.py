@@ -16,6 +16,7 @@ from tools.options import (
     VendorHomeOption,
     beginning_of_validity,
     end_of_validity,
+    flag,
     passphrase_source,
     path_argument,
     path_option,
@@ -36,7 +37,7 @@ def issue(
     not_before: Annotated[str | None, typer.Option(help="The first day, in UTC, or a moment (default: now).")] = None,
     feature: Annotated[list[str] | None, typer.Option(help="A feature that is licensed; can be repeated.")] = None,
     allow_no_gpu: Annotated[
-        bool, typer.Option("--allow-no-gpu", help="License the machine alone if the request names no GPU.")
+        bool, flag("--allow-no-gpu", help="License the machine alone if the request names no GPU.")
     ] = False,
     home: VendorHomeOption = None,
     force: Force = False,

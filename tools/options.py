@@ -20,6 +20,7 @@ __all__ = [
     "VendorHomeOption",
     "ask_passphrase",
     "end_of_validity",
+    "flag",
     "passphrase_source",
     "path_argument",
     "path_option",
@@ -37,13 +38,18 @@ def path_argument(help: str) -> Any:
     return typer.Argument(help=help, readable=False)
 
 
+def flag(name: str, help: str) -> Any:
+    """Returns an option that takes no value; typer's help would show one, as "<bool>"."""
+    return typer.Option(name, metavar="", help=help)
+
+
 def path_option(*names: str, help: str) -> Any:
     """Returns an option that names a file or a directory; as `path_argument`."""
     return typer.Option(*names, help=help, readable=False)
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+Json = Annotated[bool, flag("--json", help="Print one JSON object instead of text.")]
+Force = Annotated[bool, flag("--force", help="Replace the output if it exists.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=256, help="How many threads work (default: all processors).")
 ]

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from cryptors.errors import ModelTypeError
+from cryptors.torch_inference import check_device
 from licensing.errors import FileAccessError, UsageError
-from tools.options import CustomerHome, Force, Json, Threads, Trust, path_argument, path_option
+from tools.options import CustomerHome, Force, Json, Threads, Trust, flag, path_argument, path_option
 from tools.output import print_facts, progress_bar
 
 __all__ = ["run"]
@@ -30,7 +31,7 @@ def run(
         typer.Option(help="FILE.py:NAME or package.module:NAME, which builds the module for weights without code."),
     ] = None,
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Load whole PyTorch modules, whose pickles can run any code.")
+        bool, flag("--allow-pickle", help="Load whole PyTorch modules, whose pickles can run any code.")
     ] = False,
     threads: Threads = None,
     force: Force = False,
@@ -80,6 +81,8 @@ def _framework_options(model_type: str, device: str, architecture: str | None, a
         )
     if allow_pickle and model_type != "torch":
         raise UsageError(f"models of type {model_type!r} are no pickles", "leave --allow-pickle out")
+    if model_type in ("torch", "torchscript", "safetensors"):
+        check_device(device)
     match model_type:
         case "torch":
             return {"map_location": device, "weights_only": not allow_pickle, "architecture": architecture}

@@ -14,6 +14,7 @@ from tools.options import (
     Json,
     VendorHomeOption,
     ask_passphrase,
+    flag,
     passphrase_source,
     path_option,
     vendor_directory,
@@ -29,7 +30,7 @@ def init(
     algorithm: Annotated[str, typer.Option(help="Of the signing key: EdDSA (Ed25519), PS256 or ES256.")] = "EdDSA",
     passphrase: Annotated[
         bool,
-        typer.Option("--passphrase", help="Protect the home with a passphrase: $WEIGHTLOCK_PASSPHRASE, or asked for."),
+        flag("--passphrase", help="Protect the home with a passphrase: $WEIGHTLOCK_PASSPHRASE, or asked for."),
     ] = False,
     as_json: Json = False,
 ) -> None:
