@@ -152,10 +152,11 @@ def _add_external_data(onnxruntime: Any, options: Any, data: bytes, buffers: dic
     external = ExternalData(data, buffers)
     names, values = external.large_initializers(onnxruntime, LARGE_INITIALIZER_BYTES)
     filled = {name: view for name, view in buffers.items() if view}
+    # ONNX Runtime 1.23, the last one for Python 3.10, takes values alone: what is smaller goes into the file there.
+    add_files = getattr(options, "add_external_initializers_from_files_in_memory", None)
     try:
-        options.add_external_initializers_from_files_in_memory(
-            list(filled), list(filled.values()), [len(view) for view in filled.values()]
-        )
+        if add_files is not None:
+            add_files(list(filled), list(filled.values()), [len(view) for view in filled.values()])
         if names:
             options.add_external_initializers(names, values)
     except RuntimeError as cause:
@@ -164,7 +165,7 @@ def _add_external_data(onnxruntime: Any, options: Any, data: bytes, buffers: dic
         raise UsageError(
             "these session options were used for a model with external data already", "make new ones for each model"
         ) from cause
-    return external.inline_nested()
+    return external.inline_all_but(names) if add_files is None else external.inline_nested()
 
 
 def _single_onnx(model: Path, paths: list[str]) -> str:

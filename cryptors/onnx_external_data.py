@@ -71,6 +71,12 @@ class ExternalData:
         """
         return self._inline(itertools.chain(_nested_tensors(self._proto), self._empty_initializers()))
 
+    def inline_all_but(self, names: Iterable[str]) -> bytes:
+        """Returns an `.onnx` file that names external data in these initializers alone."""
+        kept = set(names)
+        initializers = (tensor for tensor in self._proto.graph.initializer if tensor.name not in kept)
+        return self._inline(itertools.chain(_nested_tensors(self._proto), initializers))
+
     def large_initializers(self, onnxruntime: Any, min_bytes: int) -> tuple[list[str], list[Any]]:
         """Returns the names and values of initializers of at least `min_bytes` bytes, as views over the files."""
         numpy = import_framework("numpy", "onnx")

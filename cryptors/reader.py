@@ -8,6 +8,7 @@ import io
 import os
 import stat
 import threading
+import traceback
 from collections import OrderedDict
 from types import TracebackType
 
@@ -265,8 +266,14 @@ class ModelFile(io.RawIOBase):
             # BytesIO hands its own bytes object out when it is asked for its value, so that nothing is copied.
             buffer.seek(self.size - 1)
             buffer.write(b"\0")
-            with buffer.getbuffer() as view:
-                self.read_all_into(view)
+            try:
+                with buffer.getbuffer() as view:
+                    self.read_all_into(view)
+            except BaseException as error:
+                # The failed calls hold parts of the view, without which the buffer can be freed: Python complains
+                # on standard error about a buffer that goes before its parts.
+                traceback.clear_frames(error.__traceback__)
+                raise
         return buffer.getvalue()
 
     def readable(self) -> bool:

@@ -12,7 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
-TESTS = ("tests/licensing", "tests/test_import_rules.py", "tests/test_key_derivation_refuses.py")
+TESTS = (
+    "tests/licensing",
+    "tests/test_failed_read.py",
+    "tests/test_import_rules.py",
+    "tests/test_key_derivation_refuses.py",
+)
 MARKERS = "not slow and not large and not gpu"
 
 

@@ -15,7 +15,19 @@ from licensing.errors import WeightlockError
 from tests.cryptors.containers import CONTENT_KEY
 from tests.onnx_models import ExternalWriter, write_graph
 
-__all__ = ["MATMUL", "ONNX", "OUTPUT", "V", "W", "X", "assert_refused", "assert_same_outputs", "lock", "write_external"]
+__all__ = [
+    "MATMUL",
+    "ONNX",
+    "OUTPUT",
+    "V",
+    "W",
+    "X",
+    "assert_refused",
+    "assert_same_outputs",
+    "lock",
+    "needs_files_in_memory",
+    "write_external",
+]
 
 ONNX = CryptorFactory.instance("onnx")
 X: Any = np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)
@@ -31,6 +43,12 @@ def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **opt
         call(*arguments, **options)
     assert caught.value.reason == reason, caught.value
     return caught.value
+
+
+needs_files_in_memory = pytest.mark.skipif(
+    not hasattr(onnxruntime.SessionOptions, "add_external_initializers_from_files_in_memory"),
+    reason="ONNX Runtime before 1.24.1, as for Python 3.10: it has no files in memory, and aborts on empty tensors",
+)
 
 
 def lock(model: Path) -> Path:

@@ -23,6 +23,7 @@ from tests.cryptors.onnx_setting import (
     assert_refused,
     assert_same_outputs,
     lock,
+    needs_files_in_memory,
     write_external,
 )
 from tests.onnx_models import ExternalWriter, inside, write_graph
@@ -98,6 +99,7 @@ def test_types_of_less_than_a_byte(onnx_folder: Path, monkeypatch: pytest.Monkey
     assert_same_outputs(model, lock(model), rows)
 
 
+@needs_files_in_memory
 def test_session_options_serve_one_model(onnx_folder: Path) -> None:
     """They would go on naming the memory of the first one."""
     locked, options = lock(write_external(onnx_folder)), onnxruntime.SessionOptions()

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from cryptors.onnx_cryptor import _add_external_data
 from licensing.errors import WeightlockError
 from tests.cryptors.containers import CONTENT_KEY, write_container
 from tests.cryptors.onnx_setting import (
@@ -19,6 +22,7 @@ from tests.cryptors.onnx_setting import (
     assert_refused,
     assert_same_outputs,
     lock,
+    needs_files_in_memory,
     write_external,
 )
 from tests.onnx_models import ExternalWriter, inside, write_graph
@@ -65,6 +69,7 @@ def test_tensor_without_offset_and_length_is_the_whole_file(onnx_folder: Path) -
     assert_same_outputs(model, lock(model))
 
 
+@needs_files_in_memory
 def test_tensors_without_elements(onnx_folder: Path) -> None:
     """The file of external data can be empty then."""
     empty: Any = np.empty((0, 64), np.float32)
@@ -198,3 +203,33 @@ def test_container_whose_tensors_name_what_is_not_there(onnx_folder: Path, membe
     for call in (ONNX.load, ONNX.decrypt):
         error = assert_refused("model_malformed", call, locked, CONTENT_KEY)
         assert "'w' names external data that is not there" in error.message
+
+
+class OptionsOfOldVersions:
+    """What ONNX Runtime 1.23 offers, the last version for Python 3.10: values, and no files in memory."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def add_external_initializers(self, names: list[str], values: list[Any]) -> None:
+        assert len(names) == len(values)
+        self.names += names
+
+
+def test_older_versions_get_large_tensors_as_values_and_small_ones_inside() -> None:
+    large: Any = np.arange(2**18 + 1, dtype=np.float32)
+    small: Any = np.arange(4, dtype=np.float32)
+    tensors = []
+    for name, array, offset in (("large", large, 0), ("small", small, large.nbytes)):
+        tensor = onnx.TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[array.size], data_location=1)
+        for key, value in (("location", "data"), ("offset", str(offset)), ("length", str(array.nbytes))):
+            tensor.external_data.add(key=key, value=value)
+        tensors.append(tensor)
+    proto = onnx.ModelProto(graph=onnx.GraphProto(initializer=tensors))
+    options = OptionsOfOldVersions()
+    buffers = {"data": memoryview(large.tobytes() + small.tobytes())}
+    data = _add_external_data(onnxruntime, options, proto.SerializeToString(), buffers)
+    left = onnx.ModelProto.FromString(data).graph.initializer
+    assert options.names == ["large"]
+    assert [tensor.data_location for tensor in left] == [1, 0]
+    assert left[1].raw_data == small.tobytes()
