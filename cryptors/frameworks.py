@@ -1,12 +1,11 @@
 """Importing a framework on first use, with an error that says what to install."""
 
 import importlib
-import importlib.util
 from typing import Any
 
 from cryptors.errors import FrameworkMissingError
 
-__all__ = ["first_line", "import_framework", "is_installed"]
+__all__ = ["first_line", "import_framework"]
 
 
 def import_framework(module: str, extra: str) -> Any:
@@ -27,11 +26,6 @@ def import_framework(module: str, extra: str) -> Any:
         raise FrameworkMissingError(f"this model needs {missing}, which is not installed", install) from cause
     except Exception as cause:  # A broken installation can raise anything, from OSError to AttributeError.
         raise FrameworkMissingError(f"{module} is installed, but does not import: {cause}", install) from cause
-
-
-def is_installed(module: str) -> bool:
-    """Returns whether a module could be imported, without importing it."""
-    return importlib.util.find_spec(module) is not None
 
 
 def first_line(cause: Exception) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cryptors.memory import PlaintextMemory
 from cryptors.reader import LockedModel, ModelFile
-from licensing.errors import OutputExistsError, StorageError
-from licensing.files import check_output, new_file, temporary_name
+from licensing.errors import OutputExistsError
+from licensing.files import check_output, new_file, storage_error, temporary_name
 
 __all__ = ["unpack"]
 
@@ -48,8 +48,7 @@ def unpack(model: LockedModel, output: StrPath, replace: bool = False) -> None:
         model.verify_rest()
         temporary.rename(target)
     except OSError as cause:
-        detail = (cause.strerror or str(cause)).lower()
-        raise StorageError(f"{str(target)!r} cannot be written: {detail}") from cause
+        raise storage_error(target, cause) from cause
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

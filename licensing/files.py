@@ -13,7 +13,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 from licensing.errors import FileAccessError, OutputExistsError, StorageError
 
@@ -23,6 +23,7 @@ __all__ = [
     "new_file",
     "open_input",
     "read_bounded",
+    "storage_error",
     "temporary_name",
     "write_new_file",
 ]
@@ -84,7 +85,7 @@ def check_output(path: StrPath, replace: bool, *inputs: StrPath) -> None:
     try:
         status, parent = _status_of(target), _status_of(target.parent)
     except OSError as cause:
-        _storage_error(target, cause)
+        raise storage_error(target, cause) from cause
     if status is not None:
         _check_replaceable(target, status, replace, inputs)
     if parent is None or not stat.S_ISDIR(parent.st_mode):
@@ -118,7 +119,7 @@ def new_file(path: StrPath, mode: int = 0o666, replace: bool = False) -> Iterato
             with contextlib.suppress(OSError):
                 os.unlink(target)
         if isinstance(cause, OSError):
-            _storage_error(target, cause)
+            raise storage_error(target, cause) from cause
         raise
     finally:
         os.close(descriptor)
@@ -144,7 +145,7 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
     try:
         path.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as cause:
-        _storage_error(path, cause)
+        raise storage_error(path, cause) from cause
 
 
 def _status_of(path: Path) -> os.stat_result | None:
@@ -173,17 +174,17 @@ def _check_replaceable(target: Path, status: os.stat_result, replace: bool, inpu
 
 def _open_beside(target: Path, mode: int) -> tuple[int, Path | None]:
     if "\0" in target.name:  # Python refuses it too, but with an error of its own, and only when the work is done.
-        _storage_error(target, OSError(errno.EINVAL, os.strerror(errno.EINVAL)))
+        raise storage_error(target, OSError(errno.EINVAL, os.strerror(errno.EINVAL)))
     try:
         return os.open(target.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode), None
     except OSError as cause:
         if cause.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS):
-            _storage_error(target, cause)
+            raise storage_error(target, cause) from cause
     temporary = temporary_name(target)
     try:
         return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), temporary
     except OSError as cause:
-        _storage_error(target, cause)
+        raise storage_error(target, cause) from cause
 
 
 def _publish(descriptor: int, temporary: Path | None, target: Path, replace: bool) -> Path | None:
@@ -253,10 +254,11 @@ def temporary_name(target: Path) -> Path:
     return target.with_name(f".{beginning}.{secrets.token_hex(8)}.tmp")
 
 
-def _storage_error(target: Path, cause: OSError) -> NoReturn:
+def storage_error(path: Path, cause: OSError) -> StorageError:
+    """Returns the error for a file or directory that could not be written."""
     if cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise StorageError(
-            f"there is no space left for {str(target)!r}", "free some space and try again", reason="storage_full"
-        ) from cause
+        return StorageError(
+            f"there is no space left for {str(path)!r}", "free some space and try again", reason="storage_full"
+        )
     detail = (cause.strerror or str(cause)).lower()
-    raise StorageError(f"{str(target)!r} cannot be written: {detail}") from cause
+    return StorageError(f"{str(path)!r} cannot be written: {detail}")

@@ -13,15 +13,14 @@ not built under another name and renamed: it may be a mount point, or its parent
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from licensing.errors import FileAccessError, MalformedError, StorageError, UsageError, VendorHomeError
-from licensing.files import make_directory, read_bounded, write_new_file
+from licensing.errors import FileAccessError, MalformedError, UsageError, VendorHomeError
+from licensing.files import make_directory, read_bounded, storage_error, write_new_file
 from licensing.jwk import THUMBPRINT_PATTERN, thumbprint
 from licensing.master_key import MasterKey
 from licensing.registry import Registry
@@ -157,9 +156,7 @@ def _claimed(files: VendorFiles) -> Iterator[None]:
         finally:
             os.close(descriptor)
     except OSError as cause:
-        reason = "storage_full" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else None
-        detail = (cause.strerror or str(cause)).lower()
-        raise StorageError(f"{str(files.directory)!r} cannot be written: {detail}", reason=reason) from cause
+        raise storage_error(files.directory, cause) from cause
 
 
 def _cleared(files: VendorFiles) -> Iterator[None]:
