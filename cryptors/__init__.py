@@ -8,7 +8,9 @@ No framework is imported before a model of its type is decrypted.
 from cryptors.base import Cryptor
 from cryptors.errors import (
     CryptorError,
+    FrameworkConflictError,
     FrameworkMissingError,
+    FrameworkUnsuitableError,
     KeyMismatchError,
     ModelDamagedError,
     ModelMalformedError,
@@ -22,6 +24,7 @@ from cryptors.header import Header
 from cryptors.lock_model import lock_model
 from cryptors.model_type import ModelType
 from cryptors.reader import read_header
+from cryptors.signature import Signature, TensorSpec
 from cryptors.writer import EncryptOptions
 
 __all__ = [
@@ -29,7 +32,9 @@ __all__ = [
     "CryptorError",
     "CryptorFactory",
     "EncryptOptions",
+    "FrameworkConflictError",
     "FrameworkMissingError",
+    "FrameworkUnsuitableError",
     "Header",
     "KeyMismatchError",
     "ModelDamagedError",
@@ -38,6 +43,8 @@ __all__ = [
     "ModelSourceError",
     "ModelType",
     "ModelTypeError",
+    "Signature",
+    "TensorSpec",
     "UnsafePickleError",
     "load_model",
     "lock_model",

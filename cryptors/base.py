@@ -18,6 +18,7 @@ from cryptors.keys import KeySource
 from cryptors.model_type import ModelType
 from cryptors.parallel import Progress
 from cryptors.reader import LockedModel
+from cryptors.signature import Signature
 from cryptors.source import ModelSource, scan_source
 from cryptors.writer import EncryptOptions, write_locked_model
 from licensing.content_key import content_key_base64, new_content_key, read_content_key
@@ -37,6 +38,8 @@ class Cryptor(ABC):
     """
 
     model_type: ClassVar[ModelType]
+    extra: ClassVar[str]
+    """The extra of this distribution that installs the framework."""
 
     def generate_crypt_key(self, file: StrPath) -> bytes:
         """Makes a content key and writes its 44-character form to a new file that only its owner can read.
@@ -146,6 +149,36 @@ class Cryptor(ABC):
             ModelRejectedError: the framework failed.
         """
         raise ModelTypeError(f"models of type {self.model_type.value!r} cannot run by themselves")
+
+    def signature(self, loaded: Any) -> Signature:
+        """Returns the inputs and outputs of what `load` returned.
+
+        Raises:
+            ModelTypeError: models of this type do not say.
+        """
+        raise ModelTypeError(f"models of type {self.model_type.value!r} do not say which inputs they take")
+
+    def run_options(self, device: str, architecture: str | None, allow_pickle: bool) -> dict[str, Any]:
+        """Returns what `load` takes for these options of `weightlock run`; one that has no meaning here is refused.
+
+        Args:
+            device: "cpu" or "cuda:N".
+            architecture: the code that builds a module for weights; see `TorchCryptor`.
+            allow_pickle: whether pickles that can run code may be loaded.
+
+        Raises:
+            ModelTypeError: models of this type cannot run like this.
+            UsageError: the option is not for this type.
+            FrameworkMissingError: the framework does not find the device.
+        """
+        if architecture is not None:
+            raise UsageError(
+                f"models of type {self.model_type.value!r} bring their architecture with them",
+                "leave --architecture out",
+            )
+        if allow_pickle:
+            raise UsageError(f"models of type {self.model_type.value!r} are no pickles", "leave --allow-pickle out")
+        return {"device": device}
 
     # The hooks of the subclasses take the open `LockedModel`, or the `bytes` of a whole plaintext file that the old
     # toolkit had encrypted, and behind it whatever options their framework has.

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from cryptors.errors import ModelSourceError, ModelTypeError
+from cryptors.file_formats import BEGINNING_BYTES, file_type, is_openvino_xml, is_paddle_json, is_paddle_program
 from cryptors.model_type import ModelType
 from licensing.errors import FileAccessError
 from licensing.files import unreadable
@@ -15,9 +16,14 @@ __all__ = ["check_type", "detect_type"]
 
 StrPath = str | os.PathLike[str]
 
-# torch.save before PyTorch 1.6 wrote three pickles, of which the first is this number.
-_LEGACY_TORCH_BEGINNING = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
+_ALSO = {
+    ModelType.MODEL_TORCH: {ModelType.MODEL_TORCH2TRT},
+    ModelType.MODEL_SAFETENSORS: {ModelType.MODEL_HUGGINGFACE},
+    ModelType.MODEL_PADDLE2TRT: {ModelType.MODEL_PADDLE},
+}
+"""The detected types that a type takes beside its own: a model for Paddle-TRT is a Paddle model, for example."""
+
+MAX_CONFIG_BYTES = 16 * 1024 * 1024
 
 
 def detect_type(model: StrPath) -> ModelType | None:
@@ -33,17 +39,10 @@ def detect_type(model: StrPath) -> ModelType | None:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # Opening a pipe that nobody writes to would hang.
             raise FileAccessError(f"the model {str(path)!r} is not a regular file", reason="not_a_file")
-        with open(path, "rb") as file:
-            beginning = file.read(64)
+        beginning = _beginning(path)
         if not beginning:
             raise ModelSourceError(f"the model {str(path)!r} is empty")
-        if beginning.startswith(b"PK\x03\x04"):
-            return _detect_zip(path)
-        if beginning.startswith(_LEGACY_TORCH_BEGINNING):
-            return ModelType.MODEL_TORCH
-        if _is_safetensors(path, beginning):
-            return ModelType.MODEL_SAFETENSORS
-        return ModelType.MODEL_ONNX if _is_onnx(path) else None
+        return file_type(path, beginning)
     except (OSError, ValueError) as cause:
         raise unreadable(path, "model", cause) from cause
 
@@ -55,7 +54,7 @@ def check_type(model: StrPath, model_type: ModelType) -> None:
         ModelTypeError: it is of another type, or does not look like this one.
     """
     detected = detect_type(model)
-    if detected is model_type:
+    if detected is model_type or detected in _ALSO.get(model_type, set()):
         return
     found = "something else" if detected is None else f"of type {detected.value!r}"
     raise ModelTypeError(f"the model {os.fspath(model)!r} is not of type {model_type.value!r}: it is {found}")
@@ -64,77 +63,53 @@ def check_type(model: StrPath, model_type: ModelType) -> None:
 def _detect_directory(path: Path) -> ModelType | None:
     try:
         names = os.listdir(path)
+        if "saved_model.pb" in names:
+            return (
+                ModelType.MODEL_TF2TRT if _holds_engine_nodes(path / "saved_model.pb") else ModelType.MODEL_TENSORFLOW
+            )
+        weights = [name for name in names if name.endswith((".safetensors", ".bin"))]
+        if weights and "config.json" in names and _is_huggingface(path / "config.json"):
+            return ModelType.MODEL_HUGGINGFACE
+        if any(name.endswith(".safetensors") for name in names):
+            return ModelType.MODEL_SAFETENSORS
+        if sum(name.endswith(".onnx") for name in names) == 1:
+            return ModelType.MODEL_ONNX
+        if sum(name.endswith(".xml") and is_openvino_xml(_beginning(path / name)) for name in names) == 1:
+            return ModelType.MODEL_OPENVINO
+        if sum(_is_paddle_program(path / name) for name in names) == 1:
+            return ModelType.MODEL_PADDLE
     except OSError as cause:
         raise unreadable(path, "model directory", cause) from cause
-    if any(name.endswith(".safetensors") for name in names):
-        return ModelType.MODEL_SAFETENSORS
-    if sum(name.endswith(".onnx") for name in names) == 1:
-        return ModelType.MODEL_ONNX
     return None
 
 
-def _detect_zip(path: Path) -> ModelType | None:
-    import zipfile  # Deferred: only vendors need it.
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {name.partition("/")[2] for name in archive.namelist()}
-    except zipfile.BadZipFile:
-        return None
-    if "data.pkl" not in members:
-        return None
-    return ModelType.MODEL_TORCHSCRIPT if "constants.pkl" in members else ModelType.MODEL_TORCH
-
-
-def _is_safetensors(path: Path, beginning: bytes) -> bool:
-    length = int.from_bytes(beginning[:8], "little")
-    if beginning[8:9] != b"{" or not 2 <= length <= min(MAX_SAFETENSORS_HEADER_BYTES, path.stat().st_size - 8):
+def _is_huggingface(config: Path) -> bool:
+    """Returns whether a configuration names the kind of a model, without which `transformers` cannot build it."""
+    if not config.is_file() or config.stat().st_size > MAX_CONFIG_BYTES:
         return False
+    try:
+        return isinstance(json.loads(config.read_bytes()).get("model_type"), str)
+    except (ValueError, AttributeError, RecursionError):
+        return False
+
+
+def _is_paddle_program(path: Path) -> bool:
+    if path.suffix == ".json":
+        return is_paddle_json(_beginning(path))
+    return path.suffix == ".pdmodel" and _beginning(path) != b"" and is_paddle_program(path)
+
+
+def _holds_engine_nodes(saved_model: Path) -> bool:
+    """Returns whether a SavedModel's graph has nodes of the kind that TF-TRT puts there."""
+    if not _beginning(saved_model):
+        return False
+    with open(saved_model, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(b"TRTEngineOp") >= 0
+
+
+def _beginning(path: Path) -> bytes:
+    """Returns the first bytes of a file; none where it is no regular file."""
+    if not path.is_file():
+        return b""
     with open(path, "rb") as file:
-        file.seek(8)
-        try:
-            return isinstance(json.loads(file.read(length)), dict)
-        except (ValueError, RecursionError):
-            return False
-
-
-def _is_onnx(path: Path) -> bool:
-    """Returns whether a file is one protobuf message with the fields of an ONNX ModelProto, a graph among them.
-
-    Protobuf has no magic number. Walking the top level only reads a few bytes, whatever the model's size.
-    """
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        position, numbers = 0, set()
-        while position < len(data):
-            field = _field(data, position)
-            if field is None:
-                return False
-            number, position = field
-            numbers.add(number)
-        # ir_version and graph; all other fields of ModelProto have numbers up to 26.
-        return {1, 7} <= numbers and max(numbers) <= 26
-
-
-def _field(data: mmap.mmap, position: int) -> tuple[int, int] | None:
-    """Returns one field's number and the position behind it; ModelProto has only varints and delimited fields."""
-    key = _varint(data, position)
-    if key is None or key[0] >> 3 == 0:
-        return None
-    wire_type, value = key[0] & 7, _varint(data, key[1])
-    if value is None or wire_type not in (0, 2):
-        return None
-    end = value[1] + (value[0] if wire_type == 2 else 0)
-    return (key[0] >> 3, end) if end <= len(data) else None
-
-
-def _varint(data: mmap.mmap, position: int) -> tuple[int, int] | None:
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(data):
-            return None
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    return None
+        return file.read(BEGINNING_BYTES)

@@ -4,7 +4,9 @@ from licensing.errors import WeightlockError
 
 __all__ = [
     "CryptorError",
+    "FrameworkConflictError",
     "FrameworkMissingError",
+    "FrameworkUnsuitableError",
     "KeyMismatchError",
     "ModelDamagedError",
     "ModelMalformedError",
@@ -68,3 +70,15 @@ class FrameworkMissingError(CryptorError):
     """The framework of this model type is not installed."""
 
     reason = "framework_missing"
+
+
+class FrameworkUnsuitableError(FrameworkMissingError):
+    """The framework is installed, but this version or build of it cannot run the model."""
+
+    reason = "framework_unsuitable"
+
+
+class FrameworkConflictError(FrameworkMissingError):
+    """The framework would crash this process, because another one is loaded already."""
+
+    reason = "framework_conflict"

@@ -31,6 +31,16 @@ class ModelType(Enum):
     """A Paddle inference model for Paddle-TRT."""
     MODEL_SAFETENSORS = "safetensors"
     """Safetensors: one file, or a sharded directory."""
+    MODEL_TORCH_EXPORT = "torch_export"
+    """An exported PyTorch program (`.pt2`): what `torch.export.save` writes."""
+    MODEL_OPENVINO = "openvino"
+    """OpenVINO IR: an `.xml` file with its `.bin` file."""
+    MODEL_LITERT = "litert"
+    """A LiteRT (TensorFlow Lite) flatbuffer (`.tflite`)."""
+    MODEL_GGUF = "gguf"
+    """A GGUF file, as llama.cpp runs it."""
+    MODEL_HUGGINGFACE = "huggingface"
+    """A Hugging Face model directory: configuration, tokenizer and weights."""
 
 
 def model_type_of(name: "str | ModelType") -> ModelType:

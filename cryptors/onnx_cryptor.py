@@ -12,6 +12,7 @@ from cryptors.memory import PlaintextMemory
 from cryptors.model_type import ModelType
 from cryptors.onnx_external_data import ExternalData, external_paths
 from cryptors.reader import LockedModel
+from cryptors.signature import Signature, TensorSpec, bind_inputs
 from cryptors.source import ModelSource, scan_source
 from licensing.errors import UsageError
 
@@ -29,22 +30,21 @@ class OnnxCryptor(Cryptor):
     """The cryptor for `ModelType.MODEL_ONNX`."""
 
     model_type = ModelType.MODEL_ONNX
+    extra = "onnx"
 
     def infer(self, loaded: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:
-        wanted = [node.name for node in loaded.get_inputs()]
-        named = {
-            wanted[int(name[4:])] if name.startswith("arr_") and name[4:].isdigit() and int(name[4:]) < len(wanted)
-            else name: array
-            for name, array in inputs.items()
-        }  # fmt: skip
-        if unknown := sorted(set(named) - set(wanted)):
-            raise UsageError(f"the model has no input {unknown[0]!r}", f"it has {', '.join(map(repr, wanted))}")
+        named = bind_inputs(inputs, [node.name for node in loaded.get_inputs()])
         try:
             outputs = loaded.run(None, named)
         except Exception as cause:
             raise ModelRejectedError(f"ONNX Runtime could not run the model: {str(cause)[:300]}") from cause
         names = [node.name for node in loaded.get_outputs()]
         return dict(zip(names, outputs, strict=True))
+
+    def signature(self, loaded: Any) -> Signature:
+        return Signature(
+            *(tuple(_spec(node) for node in nodes) for nodes in (loaded.get_inputs(), loaded.get_outputs()))
+        )
 
     def _decrypt(self, model: LockedModel) -> bytes:
         """Returns the model as the bytes of one ONNX file; external data is put inside.
@@ -123,6 +123,12 @@ class OnnxCryptor(Cryptor):
             return ModelSource(files, directory=False)
         files.update({path: model.parent / path for path in external})
         return ModelSource(files, directory=True, entry=model.name)
+
+
+def _spec(node: Any) -> TensorSpec:
+    """Returns what ONNX Runtime says of an input or output; it writes types like "tensor(float)"."""
+    kind = node.type.removeprefix("tensor(").removesuffix(")")
+    return TensorSpec(node.name, {"float": "float32", "double": "float64"}.get(kind, kind), tuple(node.shape))
 
 
 def _import_onnxruntime() -> Any:

@@ -11,9 +11,10 @@ from cryptors.frameworks import import_framework
 from cryptors.memory import PlaintextFile
 from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel, ModelFile
+from cryptors.signature import Signature
 from cryptors.source import ModelSource
 from cryptors.torch_cryptor import fill_architecture
-from cryptors.torch_inference import run_module
+from cryptors.torch_inference import check_device, module_signature, run_module
 from licensing.errors import UsageError
 from licensing.files import read_bounded
 
@@ -28,6 +29,7 @@ class SafetensorsCryptor(Cryptor):
     """The cryptor for `ModelType.MODEL_SAFETENSORS`."""
 
     model_type = ModelType.MODEL_SAFETENSORS
+    extra = "safetensors"
 
     def infer(self, loaded: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:
         if isinstance(loaded, dict):
@@ -36,6 +38,20 @@ class SafetensorsCryptor(Cryptor):
                 "name the code that builds the module with --architecture FILE.py:NAME",
             )
         return run_module(loaded, inputs, device)
+
+    def signature(self, loaded: Any) -> Signature:
+        return module_signature(loaded)
+
+    def run_options(self, device: str, architecture: str | None, allow_pickle: bool) -> dict[str, Any]:
+        if allow_pickle:
+            return super().run_options(device, None, allow_pickle)
+        check_device(device)
+        if architecture is None:
+            raise ModelTypeError(
+                "a set of tensors cannot run by itself",
+                "name the code that builds the module with --architecture FILE.py:NAME",
+            )
+        return {"device": device, "architecture": architecture}
 
     def _decrypt(
         self, model: LockedModel, framework: str = "pt", device: str = "cpu", architecture: str | None = None

@@ -12,7 +12,8 @@ from cryptors.errors import ModelTypeError, UnsafePickleError
 from cryptors.frameworks import first_line, import_framework
 from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel
-from cryptors.torch_inference import run_module
+from cryptors.signature import Signature
+from cryptors.torch_inference import check_device, module_signature, run_module
 from licensing.errors import UsageError
 
 __all__ = ["TorchCryptor", "build_architecture"]
@@ -24,6 +25,7 @@ class TorchCryptor(Cryptor):
     """The cryptor for `ModelType.MODEL_TORCH`."""
 
     model_type = ModelType.MODEL_TORCH
+    extra = "torch"
 
     def infer(self, loaded: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:
         torch = import_framework("torch", "torch")
@@ -33,6 +35,13 @@ class TorchCryptor(Cryptor):
                 "name the code that builds the module with --architecture FILE.py:NAME",
             )
         return run_module(loaded, inputs, device)
+
+    def signature(self, loaded: Any) -> Signature:
+        return module_signature(loaded)
+
+    def run_options(self, device: str, architecture: str | None, allow_pickle: bool) -> dict[str, Any]:
+        check_device(device)
+        return {"map_location": device, "weights_only": not allow_pickle, "architecture": architecture}
 
     def _decrypt(
         self,

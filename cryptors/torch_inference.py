@@ -3,11 +3,12 @@
 import inspect
 from typing import Any
 
-from cryptors.errors import FrameworkMissingError, ModelRejectedError
+from cryptors.errors import FrameworkMissingError, ModelRejectedError, ModelTypeError
 from cryptors.frameworks import first_line, import_framework
+from cryptors.signature import Signature, TensorSpec
 from licensing.errors import UsageError
 
-__all__ = ["check_device", "run_module"]
+__all__ = ["check_device", "module_signature", "run_module"]
 
 
 def check_device(device: str) -> None:
@@ -30,6 +31,17 @@ def check_device(device: str) -> None:
         )
     if int(number or "0") >= cuda.device_count():
         raise UsageError(f"there is no device {device!r}", f"PyTorch finds {cuda.device_count()} here")
+
+
+def module_signature(module: Any) -> Signature:
+    """Returns the names of a module's inputs, which is all that PyTorch knows of them.
+
+    Raises:
+        ModelTypeError: it is no module.
+    """
+    if not callable(getattr(module, "forward", None)):
+        raise ModelTypeError("a set of tensors takes no inputs", "name the code that builds its module")
+    return Signature(tuple(TensorSpec(name) for name in _parameter_names(module)), ())
 
 
 def run_module(module: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from cryptors.frameworks import import_framework
 from cryptors.memory import PlaintextFile
 from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel
-from cryptors.torch_inference import run_module
+from cryptors.signature import Signature
+from cryptors.torch_inference import check_device, module_signature, run_module
 
 __all__ = ["TorchScriptCryptor"]
 
@@ -17,9 +18,17 @@ class TorchScriptCryptor(Cryptor):
     """The cryptor for `ModelType.MODEL_TORCHSCRIPT`."""
 
     model_type = ModelType.MODEL_TORCHSCRIPT
+    extra = "torch"
 
     def infer(self, loaded: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:
         return run_module(loaded, inputs, device)
+
+    def signature(self, loaded: Any) -> Signature:
+        return module_signature(loaded)
+
+    def run_options(self, device: str, architecture: str | None, allow_pickle: bool) -> dict[str, Any]:
+        check_device(device)
+        return {"map_location": super().run_options(device, architecture, allow_pickle)["device"]}
 
     def _decrypt(self, model: LockedModel, map_location: Any = "cpu") -> Any:
         """Returns the script module, read from a sealed memory file: of a buffer PyTorch would make two more copies.

@@ -51,7 +51,7 @@ def find_minilm() -> Path:
     raise FrameworkMissingError("the demo's model all-MiniLM-L6-v2 is not installed", _PACKAGE_HINT)
 
 
-def tokenize(model_folder: Path, sentences: Sequence[str]) -> "dict[str, np.ndarray]":
+def tokenize(model_folder: Path, sentences: Sequence[str]) -> "dict[str, np.ndarray[Any, Any]]":
     """Turn sentences into the inputs of the graph that `build_minilm_onnx` writes.
 
     Args:
@@ -124,7 +124,7 @@ class _BertGraph:
     Weights keep their names of `model.safetensors`. In the shapes below, `hidden` is 384.
     """
 
-    def __init__(self, config: Mapping[str, Any], weights: "Mapping[str, np.ndarray]") -> None:
+    def __init__(self, config: Mapping[str, Any], weights: "Mapping[str, np.ndarray[Any, Any]]") -> None:
         self._weights = weights
         self._hidden: int = config["hidden_size"]
         self._heads: int = config["num_attention_heads"]
@@ -223,7 +223,7 @@ class _BertGraph:
         dtype = np.int64 if isinstance(value, list) else np.float32
         return self._initializer(f"constant {value}", np.array(value, dtype=dtype))
 
-    def _initializer(self, name: str, array: "np.ndarray") -> str:
+    def _initializer(self, name: str, array: "np.ndarray[Any, Any]") -> str:
         """Keep a constant under its name, once however often it is used."""
         from onnx import numpy_helper
 

@@ -21,7 +21,7 @@ _CODES = {
         *("model_malformed", "model_damaged", "key_mismatch", "model_type_mismatch", "model_rejected"),
         *("model_source_invalid", "model_too_large", "unsafe_pickle"),
     ),
-    MISSING: ("framework_missing",),
+    MISSING: ("framework_missing", "framework_unsuitable", "framework_conflict"),
 }
 
 _CODE_OF = {reason: code for code, reasons in _CODES.items() for reason in reasons}

@@ -4,27 +4,78 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cryptors.errors import ModelMalformedError
+from cryptors.signature import Signature
 from licensing.errors import MalformedError
 from licensing.local_time import local_text
-from tools.options import Json, path_argument
-from tools.output import print_facts, print_table, size_text
+from tools.options import AllowPickle, Architecture, CustomerHome, Json, Trust, path_argument, path_option
+from tools.output import print_facts, print_table, progress_bar, size_text
 
 __all__ = ["inspect"]
 
 
 def inspect(
     file: Annotated[Path, path_argument("A locked model, a license, a license request or a trust file.")],
+    license: Annotated[
+        Path | None,
+        path_option("--license", help="A license for the locked model: shows what inputs it wants as well."),
+    ] = None,
+    trust: Trust = None,
+    home: CustomerHome = None,
+    architecture: Architecture = None,
+    allow_pickle: AllowPickle = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a locked model, license, request or trust file says, without any key."""
+    """Show what a locked model, license, request or trust file says, without any key.
+
+    With --license, the model is decrypted in memory and loaded, and its inputs and outputs are shown.
+    """
     kind, facts, rows, note = _describe(file)
+    signature = None
+    if license is not None:
+        signature = _signature(file, license, trust, home, architecture, allow_pickle)
+        facts, note = {**facts, **_signature_facts(signature)}, "the model was decrypted and loaded in memory"
 
     def sentence() -> None:
         print(f"{kind}: {file}")
         print_table(rows)
+        if signature is not None:
+            print_table(_signature_rows(signature))
         print(note)
 
     print_facts({"kind": kind, **facts, "note": note}, as_json, sentence)
+
+
+def _signature(
+    file: Path, license: Path, trust: Path | None, home: Path | None, architecture: str | None, allow_pickle: bool
+) -> Signature:
+    from cryptors import CryptorFactory, read_header
+
+    cryptor = CryptorFactory.instance(read_header(file).model_type)
+    options = cryptor.run_options("cpu", architecture, allow_pickle)
+    with progress_bar("decrypting") as progress:
+        loaded = cryptor.load(file, license=license, trust=trust, home=home, progress=progress, **options)
+    return cryptor.signature(loaded)
+
+
+def _signature_facts(signature: Signature) -> dict[str, Any]:
+    return {
+        kind: [{"name": spec.name, "dtype": spec.dtype, "shape": spec.shape} for spec in specs]
+        for kind, specs in (("inputs", signature.inputs), ("outputs", signature.outputs))
+    }
+
+
+def _signature_rows(signature: Signature) -> list[tuple[str, str]]:
+    return [
+        (kind, " ".join(filter(None, [spec.name, spec.dtype, _shape_text(spec.shape)])))
+        for kind, specs in (("input", signature.inputs), ("output", signature.outputs))
+        for spec in specs
+    ]
+
+
+def _shape_text(shape: tuple[int | str | None, ...] | None) -> str:
+    if shape is None:
+        return ""
+    return " x ".join("?" if size is None else str(size) for size in shape) or "scalar"
 
 
 def _describe(file: Path) -> tuple[str, dict[str, Any], list[tuple[str, str]], str]:

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import os
+import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -12,6 +13,8 @@ from licensing.errors import PassphraseError, UsageError
 from licensing.homes import vendor_home
 
 __all__ = [
+    "AllowPickle",
+    "Architecture",
     "CustomerHome",
     "Force",
     "Json",
@@ -19,6 +22,7 @@ __all__ = [
     "Trust",
     "VendorHomeOption",
     "ask_passphrase",
+    "check_device_name",
     "end_of_validity",
     "flag",
     "passphrase_source",
@@ -64,6 +68,22 @@ CustomerHome = Annotated[
 Trust = Annotated[
     Path | None, path_option("--trust", help="The vendor's trust file (default: trust.jwks in the home).")
 ]
+
+
+Architecture = Annotated[
+    str | None,
+    typer.Option(help="FILE.py:NAME or package.module:NAME, which builds the module for weights without code."),
+]
+AllowPickle = Annotated[
+    bool, flag("--allow-pickle", help="Load whole PyTorch modules, whose pickles can run any code.")
+]
+
+
+def check_device_name(device: str) -> str:
+    """Returns the name of a device, as `--device` takes it, or refuses it."""
+    if not re.fullmatch("cpu|cuda(:[0-9]{1,3})?", device):
+        raise UsageError(f"there is no device {device[:20]!r}", "write cpu or cuda:N")
+    return device
 
 
 def vendor_directory(home: Path | None) -> Path:

@@ -6,16 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from cryptors.errors import ModelTypeError
-from cryptors.torch_inference import check_device
-from licensing.errors import FileAccessError, UsageError
-from tools.options import CustomerHome, Force, Json, Threads, Trust, flag, path_argument, path_option
+from licensing.errors import FileAccessError
+from tools.options import (
+    AllowPickle,
+    Architecture,
+    CustomerHome,
+    Force,
+    Json,
+    Threads,
+    Trust,
+    check_device_name,
+    path_argument,
+    path_option,
+)
 from tools.output import print_facts, progress_bar
 
 __all__ = ["run"]
-
-EXTRAS = {"torchscript": "torch"}
-"""The extra of this distribution for the model types that are not called like theirs."""
 
 
 def run(
@@ -26,13 +32,8 @@ def run(
     trust: Trust = None,
     home: CustomerHome = None,
     device: Annotated[str, typer.Option(help="cpu or cuda:N.")] = "cpu",
-    architecture: Annotated[
-        str | None,
-        typer.Option(help="FILE.py:NAME or package.module:NAME, which builds the module for weights without code."),
-    ] = None,
-    allow_pickle: Annotated[
-        bool, flag("--allow-pickle", help="Load whole PyTorch modules, whose pickles can run any code.")
-    ] = False,
+    architecture: Architecture = None,
+    allow_pickle: AllowPickle = False,
     threads: Threads = None,
     force: Force = False,
     as_json: Json = False,
@@ -46,8 +47,8 @@ def run(
     check_output(output, force, input, locked, license, trust_path(trust, customer_home(home)))
     header = read_header(locked)
     cryptor = CryptorFactory.instance(header.model_type)
-    options = _framework_options(header.model_type, device, architecture, allow_pickle)
-    numpy = import_framework("numpy", EXTRAS.get(header.model_type, header.model_type))
+    options = cryptor.run_options(check_device_name(device), architecture, allow_pickle)
+    numpy = import_framework("numpy", cryptor.extra)
     inputs = _read_arrays(numpy, input)
     with progress_bar("decrypting") as progress:
         loaded = cryptor.load(
@@ -67,36 +68,6 @@ def run(
         print(f"wrote {output}")
 
     print_facts(facts, as_json, sentence)
-
-
-def _framework_options(model_type: str, device: str, architecture: str | None, allow_pickle: bool) -> dict[str, Any]:
-    """Returns what the type's cryptor takes; options that it does not take are refused, not ignored."""
-    import re
-
-    if not re.fullmatch("cpu|cuda(:[0-9]{1,3})?", device):
-        raise UsageError(f"there is no device {device[:20]!r}", "write cpu or cuda:N")
-    if architecture is not None and model_type not in ("torch", "safetensors"):
-        raise UsageError(
-            f"models of type {model_type!r} bring their architecture with them", "leave --architecture out"
-        )
-    if allow_pickle and model_type != "torch":
-        raise UsageError(f"models of type {model_type!r} are no pickles", "leave --allow-pickle out")
-    if model_type in ("torch", "torchscript", "safetensors"):
-        check_device(device)
-    match model_type:
-        case "torch":
-            return {"map_location": device, "weights_only": not allow_pickle, "architecture": architecture}
-        case "torchscript":
-            return {"map_location": device}
-        case "safetensors":
-            if architecture is None:
-                raise ModelTypeError(
-                    "a set of tensors cannot run by itself",
-                    "name the code that builds the module with --architecture FILE.py:NAME",
-                )
-            return {"device": device, "architecture": architecture}
-        case _:
-            return {"device": device}
 
 
 def _read_arrays(numpy: Any, path: Path) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Each kind of model once per test run: written, locked and licensed. Tests read these files and never change them."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from tests.contract.cases import CASES, Case
+from tests.contract.case import Case
+from tests.contract.cases import CASES
 from tests.contract.networks import TINY, WIDE
 from tests.contract.subject import Subject, lock
 from tests.licensed_box import LicensedBox
@@ -15,17 +18,19 @@ def name_of(case: Case) -> str:
 @pytest.fixture(scope="session", params=CASES, ids=name_of)
 def tiny(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, licensed_box: LicensedBox
-) -> Subject:
+) -> Iterator[Subject]:
     """The smallest model of each kind, within one segment."""
-    return lock(request.param, TINY, tmp_path_factory.mktemp("tiny"), licensed_box)
+    with request.param.stand_in():
+        yield lock(request.param, TINY, tmp_path_factory.mktemp("tiny"), licensed_box)
 
 
 @pytest.fixture(scope="session", params=CASES, ids=name_of)
 def wide(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, licensed_box: LicensedBox
-) -> Subject:
+) -> Iterator[Subject]:
     """A model of each kind whose segments are shared out among threads."""
-    return lock(request.param, WIDE, tmp_path_factory.mktemp("wide"), licensed_box)
+    with request.param.stand_in():
+        yield lock(request.param, WIDE, tmp_path_factory.mktemp("wide"), licensed_box)
 
 
 @pytest.fixture(
@@ -35,7 +40,8 @@ def wide(
 )
 def either(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, licensed_box: LicensedBox
-) -> Subject:
+) -> Iterator[Subject]:
     """Both of each kind."""
     case, width = request.param
-    return lock(case, width, tmp_path_factory.mktemp("either"), licensed_box)
+    with case.stand_in():
+        yield lock(case, width, tmp_path_factory.mktemp("either"), licensed_box)

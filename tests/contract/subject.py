@@ -7,7 +7,7 @@ from typing import Any
 
 from cryptors import Cryptor, CryptorFactory, Header
 from licensing.content_key import new_content_key
-from tests.contract.cases import Arrays, Case
+from tests.contract.case import Arrays, Case
 from tests.licensed_box import LicensedBox
 
 __all__ = ["Subject", "digests", "lock"]

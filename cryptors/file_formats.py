@@ -1,0 +1,168 @@
+"""Telling single files of models apart by their content. Nothing of them runs, and only little of them is read."""
+
+import json
+import mmap
+import re
+import zipfile
+from pathlib import Path
+
+from cryptors.model_type import ModelType
+
+__all__ = ["BEGINNING_BYTES", "file_type", "is_openvino_xml", "is_paddle_json", "is_paddle_program"]
+
+BEGINNING_BYTES = 4096
+"""How much of a file's beginning is enough to tell the formats that have a magic number."""
+
+# torch.save before PyTorch 1.6 wrote three pickles, of which the first is this number.
+_LEGACY_TORCH_BEGINNING = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_PLAN_MAGICS = (b"ftrt", b"ptrt", b"vtrt")
+"""TensorRT's plans, the older and the newer; TensorRT for RTX's."""
+MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
+MAX_PICKLE_BYTES = 1024 * 1024
+"""How much of a PyTorch file's own pickle is searched for what torch2trt writes."""
+
+
+def file_type(path: Path, beginning: bytes) -> ModelType | None:
+    """Returns the type of a model file, or None where its content does not tell.
+
+    Args:
+        path: the file.
+        beginning: its first `BEGINNING_BYTES` bytes, or all where it has fewer.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if beginning.startswith(b"PK\x03\x04"):
+        return _zip_type(path)
+    if beginning.startswith(_LEGACY_TORCH_BEGINNING):
+        return ModelType.MODEL_TORCH
+    if beginning.startswith(_HDF5_SIGNATURE):
+        return ModelType.MODEL_TENSORFLOW
+    if beginning.startswith(_PLAN_MAGICS):
+        return ModelType.MODEL_TENSORRT
+    if beginning.startswith(b"GGUF"):
+        return ModelType.MODEL_GGUF
+    if beginning[4:8] == b"TFL3":
+        return ModelType.MODEL_LITERT
+    if is_openvino_xml(beginning):
+        return ModelType.MODEL_OPENVINO
+    if _is_safetensors(path, beginning):
+        return ModelType.MODEL_SAFETENSORS
+    if is_paddle_json(beginning) or _is_paddle_state(path, beginning):
+        return ModelType.MODEL_PADDLE
+    numbers = _protobuf_fields(path)
+    if numbers is None:
+        return None
+    # ir_version and graph; all other fields of ModelProto have numbers up to 26.
+    if {1, 7} <= numbers and max(numbers) <= 26:
+        return ModelType.MODEL_ONNX
+    return ModelType.MODEL_PADDLE if _are_paddle_fields(numbers) else None
+
+
+def is_openvino_xml(beginning: bytes) -> bool:
+    """Returns whether a file begins as OpenVINO's IR does: XML whose root element is `net`."""
+    return re.match(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*)?<net\s[^>]*\bversion=", beginning) is not None
+
+
+def is_paddle_json(beginning: bytes) -> bool:
+    """Returns whether a file begins as Paddle's programs do since Paddle 3."""
+    return re.match(rb'\s*\{\s*"base_code"\s*:\s*\{[^}]*"magic"\s*:\s*"pir"', beginning) is not None
+
+
+def is_paddle_program(path: Path) -> bool:
+    """Returns whether a file is one protobuf message with the fields of Paddle's ProgramDesc."""
+    numbers = _protobuf_fields(path)
+    return numbers is not None and _are_paddle_fields(numbers)
+
+
+def _are_paddle_fields(numbers: set[int]) -> bool:
+    # blocks, and version or op_version_map.
+    return 1 in numbers and bool(numbers & {4, 5}) and numbers <= {1, 4, 5}
+
+
+def _zip_type(path: Path) -> ModelType | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            if {"config.json", "metadata.json"} <= names and any(name.endswith(".weights.h5") for name in names):
+                return ModelType.MODEL_TENSORFLOW
+            inner = {name.partition("/")[2]: name for name in names}
+            if "models/model.json" in inner or "serialized_exported_program.json" in names:
+                return ModelType.MODEL_TORCH_EXPORT
+            if "data.pkl" not in inner:
+                return None
+            if "constants.pkl" in inner:
+                return ModelType.MODEL_TORCHSCRIPT
+            with archive.open(inner["data.pkl"]) as pickled:
+                is_engine = _holds_engine(pickled.read(MAX_PICKLE_BYTES))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):  # Damaged, compressed or encrypted otherwise.
+        return None
+    return ModelType.MODEL_TORCH2TRT if is_engine else ModelType.MODEL_TORCH
+
+
+def _holds_engine(pickled: bytes) -> bool:
+    """Returns whether a state dict begins with the engine of a torch2trt `TRTModule`: a byte array that is a plan."""
+    return re.match(rb"(?s).{0,200}engine.{0,40}bytearray.{0,60}[fpv]trt", pickled) is not None
+
+
+def _is_paddle_state(path: Path, beginning: bytes) -> bool:
+    """Returns whether a file is a pickle that `paddle.save` made of a state dict: it ends with a table of names."""
+    if beginning[:1] != b"\x80":
+        return False
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - MAX_PICKLE_BYTES))
+        return b"StructuredToParameterName@@" in file.read(MAX_PICKLE_BYTES)
+
+
+def _is_safetensors(path: Path, beginning: bytes) -> bool:
+    length = int.from_bytes(beginning[:8], "little")
+    if beginning[8:9] != b"{" or not 2 <= length <= min(MAX_SAFETENSORS_HEADER_BYTES, path.stat().st_size - 8):
+        return False
+    with open(path, "rb") as file:
+        file.seek(8)
+        try:
+            return isinstance(json.loads(file.read(length)), dict)
+        except (ValueError, RecursionError):
+            return False
+
+
+def _protobuf_fields(path: Path) -> set[int] | None:
+    """Returns the field numbers of the one protobuf message that a file is, or None where it is none.
+
+    Protobuf has no magic number. Walking the top level only reads a few bytes, whatever the model's size.
+    """
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        position, numbers = 0, set()
+        while position < len(data):
+            field = _field(data, position)
+            if field is None:
+                return None
+            number, position = field
+            numbers.add(number)
+        return numbers
+
+
+def _field(data: mmap.mmap, position: int) -> tuple[int, int] | None:
+    """Returns one field's number and the position behind it; the models' messages have varints and delimited fields."""
+    key = _varint(data, position)
+    if key is None or key[0] >> 3 == 0:
+        return None
+    wire_type, value = key[0] & 7, _varint(data, key[1])
+    if value is None or wire_type not in (0, 2):
+        return None
+    end = value[1] + (value[0] if wire_type == 2 else 0)
+    return (key[0] >> 3, end) if end <= len(data) else None
+
+
+def _varint(data: mmap.mmap, position: int) -> tuple[int, int] | None:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(data):
+            return None
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    return None

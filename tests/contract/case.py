@@ -1,0 +1,80 @@
+"""One kind of model that the suite tries, and the network that all kinds hold."""
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cryptors import ModelType
+from tests.contract import networks
+
+__all__ = ["Arrays", "Case", "inputs", "trained_network", "trained_weights"]
+
+Arrays = dict[str, Any]
+
+
+def no_arguments(width: int) -> tuple[str, ...]:
+    """Most models run as they are."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of model.
+
+    Attributes:
+        name: as the tests' names show it.
+        model_type: its type.
+        make: writes the plaintext of a network of some width into an empty folder, and returns what a vendor would
+            give to `encrypt`.
+        read: opens the plaintext with its framework alone.
+        arrays: turns what `read`, `decrypt` and `load` return into arrays to compare: outputs, or the weights
+            themselves where there is nothing to run.
+        run: the outputs of the plaintext for `inputs`, by the names that `weightlock run` gives them; None for a
+            type that cannot run by itself.
+        options: what `decrypt` and `load` need beside a key.
+        run_arguments: what `weightlock run` needs for a network of some width beside a license.
+        needs: the modules without which nothing can be loaded, each with the extra that installs it.
+        also: other types whose cryptors take the same plaintext.
+        stand_in: puts a stand-in into the place of a runtime that needs a GPU, for as long as its context lasts. The
+            outputs of such a case say nothing about the real runtime.
+    """
+
+    name: str
+    model_type: ModelType
+    make: Callable[[Path, int], Path]
+    read: Callable[[Path], Any]
+    arrays: Callable[[Any], Arrays]
+    run: Callable[[Path], Arrays] | None
+    needs: dict[str, str]
+    options: dict[str, Any] = field(default_factory=dict)
+    run_arguments: Callable[[int], tuple[str, ...]] = no_arguments
+    also: frozenset[ModelType] = frozenset()
+    stand_in: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+
+
+def inputs(width: int) -> Arrays:
+    """Returns two rows of numbers."""
+    return {"x": np.random.default_rng(1).standard_normal((2, width)).astype(np.float32)}
+
+
+def trained_network(width: int) -> Any:
+    """Returns the network, with weights that are always the same and are not those that `--architecture` makes."""
+    generator = torch.Generator().manual_seed(7)
+    network = networks.Network(width).eval()
+    state = {name: torch.randn(tensor.shape, generator=generator) for name, tensor in network.state_dict().items()}
+    network.load_state_dict(state)
+    return network
+
+
+def trained_weights(width: int) -> Arrays:
+    """Returns the network's weights as NumPy arrays: "first.weight", "first.bias", "last.weight", "last.bias".
+
+    Weights are as PyTorch's linear layers hold them: y = x @ weight.T + bias.
+    """
+    return {name: tensor.numpy() for name, tensor in trained_network(width).state_dict().items()}
