@@ -55,9 +55,11 @@ class ExternalData:
         self._data = data
         self._files = files
         self._proto = self._onnx.ModelProto.FromString(data)
+        self._changed = False
         for tensor in _tensors(self._proto):
             if _is_external(tensor):
                 _place(tensor, files)
+                self._name_plainly(tensor)
 
     def inline(self) -> bytes:
         """Returns an `.onnx` file with all data inside."""
@@ -94,21 +96,27 @@ class ExternalData:
                 values.append(onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, tensor.data_type))
         return names, values
 
+    def _name_plainly(self, tensor: Any) -> None:
+        """Writes a location as the files are called here: some versions of ONNX Runtime compare "./a" with "a"."""
+        for entry in tensor.external_data:
+            if entry.key == "location" and entry.value != _location(tensor):
+                entry.value = _location(tensor)
+                self._changed = True
+
     def _empty_initializers(self) -> Iterator[Any]:
         for tensor in self._proto.graph.initializer:
             if _is_external(tensor) and _place(tensor, self._files)[2] == 0:
                 yield tensor
 
     def _inline(self, tensors: Iterable[Any]) -> bytes:
-        changed = False
         for tensor in tensors:
             if _is_external(tensor):
                 file, offset, length = _place(tensor, self._files)
                 tensor.raw_data = _part(file, offset, length)
                 del tensor.external_data[:]
                 tensor.data_location = self._onnx.TensorProto.DEFAULT
-                changed = True
-        serialized: bytes = self._proto.SerializeToString() if changed else self._data
+                self._changed = True
+        serialized: bytes = self._proto.SerializeToString() if self._changed else self._data
         return serialized
 
 

@@ -22,7 +22,6 @@ from tests.cryptors.onnx_setting import (
     assert_refused,
     assert_same_outputs,
     lock,
-    needs_files_in_memory,
     write_external,
 )
 from tests.onnx_models import ExternalWriter, inside, write_graph
@@ -69,15 +68,16 @@ def test_tensor_without_offset_and_length_is_the_whole_file(onnx_folder: Path) -
     assert_same_outputs(model, lock(model))
 
 
-@needs_files_in_memory
 def test_tensors_without_elements(onnx_folder: Path) -> None:
-    """The file of external data can be empty then."""
+    """The file of external data can be empty then, which makes some versions of ONNX Runtime abort on the plaintext."""
     empty: Any = np.empty((0, 64), np.float32)
     tensors = [ExternalWriter(onnx_folder, "none.bin")("w", empty)]
     nodes = [helper.make_node("Concat", ["x", "w"], ["y"], axis=0)]
     model = write_graph(onnx_folder / "m.onnx", nodes, tensors, {"x": X}, OUTPUT)
     assert (onnx_folder / "none.bin").stat().st_size == 0
-    assert_same_outputs(model, lock(model))
+    locked = lock(model)
+    for session in (ONNX.load(locked, CONTENT_KEY), onnxruntime.InferenceSession(ONNX.decrypt(locked, CONTENT_KEY))):
+        assert session.run(None, {"x": X})[0].tobytes() == X.tobytes()
 
 
 @pytest.mark.parametrize("as_constants", [False, True], ids=["initializers", "constants"])
