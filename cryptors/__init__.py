@@ -6,6 +6,7 @@ No framework is imported before a model of its type is decrypted.
 """
 
 from cryptors.base import Cryptor
+from cryptors.derived import load_derived, lock_derived
 from cryptors.errors import (
     CryptorError,
     FrameworkConflictError,
@@ -46,7 +47,9 @@ __all__ = [
     "Signature",
     "TensorSpec",
     "UnsafePickleError",
+    "load_derived",
     "load_model",
+    "lock_derived",
     "lock_model",
     "read_header",
 ]

@@ -16,7 +16,7 @@ from licensing.errors import MalformedError
 from licensing.request import UUID_PATTERN
 from licensing.strict_json import MAX_INTEGER, Fields, canonical, parse_canonical
 
-__all__ = ["MAGIC", "Header", "header_length", "is_locked_model"]
+__all__ = ["MAGIC", "Header", "Parent", "header_length", "is_locked_model"]
 
 MAGIC = b"WLOCKED\n"
 PREFIX_BYTES = len(MAGIC) + 4
@@ -27,8 +27,16 @@ TIME_PATTERN = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 
 _MEMBERS = (
     *("version", "model_id", "name", "type", "key_id", "plaintext_bytes", "content_bytes", "files"),
-    *("created", "generator", "crit"),
+    *("created", "generator", "parent", "crit"),
 )
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The locked model that a derived one was made from: its model id, and the name of its content key."""
+
+    model_id: str
+    key_id: str
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Header:
         files: how many files there are.
         created: when it was made, UTC, as RFC 3339.
         generator: what made it.
+        parent: the locked model that this one was made from on a customer's box; None for a vendor's own.
         encoded: the header exactly as it stands in the file.
     """
 
@@ -55,6 +64,7 @@ class Header:
     files: int
     created: str
     generator: str
+    parent: Parent | None = None
     encoded: bytes = b""
 
     @property
@@ -69,7 +79,7 @@ class Header:
 
     def encode(self) -> "Header":
         """Returns the same header with `encoded` filled in; checked by reading it back."""
-        members = {
+        members: dict[str, Any] = {
             "version": FORMAT_VERSION,
             "model_id": self.model_id,
             "name": self.name,
@@ -81,6 +91,8 @@ class Header:
             "created": self.created,
             "generator": self.generator,
         }
+        if self.parent is not None:
+            members["parent"] = {"model_id": self.parent.model_id, "key_id": self.parent.key_id}
         return Header.parse(canonical(members))
 
     def prefix(self) -> bytes:
@@ -108,6 +120,7 @@ class Header:
                 files=fields.integer("files", 1, MAX_FILES),
                 created=fields.text("created", 20, TIME_PATTERN),
                 generator=fields.text("generator"),
+                parent=_read_parent(fields.nested("parent")) if "parent" in fields else None,
                 encoded=encoded,
             )
         except MalformedError as cause:
@@ -143,6 +156,10 @@ def _check_version(fields: Fields) -> None:
                     f"the locked model demands {name!r}, which this version does not know",
                     "install a newer weightlock",
                 )
+
+
+def _read_parent(fields: Fields) -> Parent:
+    return Parent(fields.text("model_id", 36, UUID_PATTERN), fields.text("key_id", 32, KEY_ID_PATTERN))
 
 
 def _read_name(value: Any, what: str) -> str:

@@ -4,10 +4,12 @@ import os
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cryptors.header import Header
 from cryptors.reader import read_header
 from licensing.content_key import read_content_key
 from licensing.errors import UsageError
 from licensing.hardware import Hardware
+from licensing.key_derivation import derived_content_key
 from licensing.unlock import unlock
 
 __all__ = ["KeySource"]
@@ -39,20 +41,32 @@ class KeySource:
             raise UsageError("give either crypt_key or license", "customers give a license, vendors a content key")
 
     def content_key(self, model: StrPath) -> bytes:
-        """Returns the content key of a locked model.
+        """Returns the content key of a locked model; that of a derived model comes from the key of its parent.
 
         Raises:
             LicensingError: the license does not unlock it here, or the key is not one.
             CryptorError: the file is not a locked model.
         """
+        header = read_header(model)
+        key = self.licensed_key(header)
+        if header.parent is None:
+            return key
+        return derived_content_key(key, header.parent.model_id, header.parent.key_id, header.model_id)
+
+    def licensed_key(self, header: Header) -> bytes:
+        """Returns the content key that licenses and the vendor's registry know: a derived model's is its parent's.
+
+        Raises:
+            LicensingError: the license does not unlock it here, or the key is not one.
+        """
         if self.license is None:
             assert self.crypt_key is not None
             return read_content_key(self.crypt_key)
-        header = read_header(model)
+        named = header.parent or header
         unlocked = unlock(
             self.license,
-            header.model_id,
-            header.key_id,
+            named.model_id,
+            named.key_id,
             trust=self.trust,
             home=self.home,
             hardware=self.hardware,

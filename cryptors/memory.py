@@ -9,7 +9,7 @@ import mmap
 import os
 from types import TracebackType
 
-__all__ = ["PlaintextFile", "PlaintextMemory", "wipe"]
+__all__ = ["PlaintextFile", "PlaintextMemory", "WrittenFile", "wipe"]
 
 _ZEROS = bytes(1024 * 1024)
 
@@ -93,8 +93,7 @@ class PlaintextFile:
         if self._map is not None:
             self._map.close()
             self._map = None
-        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, seals)
+        _seal(self._descriptor)
 
     def close(self) -> None:
         """Gives the memory back, when nobody has it mapped any more; the kernel zeroes it before it is used again."""
@@ -114,3 +113,44 @@ class PlaintextFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class WrittenFile:
+    """A memory file of any length for frameworks that write to a path.
+
+    Attributes:
+        path: the path, for this process, until `close`.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = os.memfd_create("weightlock", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.path = f"/proc/self/fd/{self._descriptor}"
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Appends bytes."""
+        view = memoryview(data).cast("B")
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def seal(self) -> None:
+        """Makes the content final."""
+        _seal(self._descriptor)
+
+    def close(self) -> None:
+        """Gives the memory back; the kernel zeroes it before it is used again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> "WrittenFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _seal(descriptor: int) -> None:
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)

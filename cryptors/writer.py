@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from cryptors.errors import ModelSourceError
-from cryptors.header import Header
+from cryptors.header import Header, Parent
 from cryptors.memory import PlaintextMemory
 from cryptors.parallel import Progress, default_threads, for_each_batch
 from cryptors.source import ModelSource
@@ -43,6 +43,7 @@ class EncryptOptions:
         before_publish: called with the header when the file is whole and flushed and has no name yet; the vendor's
             home records the content key there, so that no locked model exists whose key is not recorded.
         now: the time that the header carries; by default the system's clock.
+        parent: the locked model that this one is made from; see `lock_derived`.
     """
 
     model_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -52,6 +53,7 @@ class EncryptOptions:
     progress: Progress | None = None
     before_publish: Callable[[Header], None] = _no_hook
     now: datetime | None = None
+    parent: Parent | None = None
 
 
 def write_locked_model(
@@ -148,6 +150,7 @@ def _header(source: ModelSource, model_type: str, content_key: bytes, options: E
         files=len(index.files),
         created=utc_text(options.now or datetime.now(timezone.utc)),
         generator=f"weightlock {__version__}",
+        parent=options.parent,
     ).encode()
 
 

@@ -14,7 +14,16 @@ from licensing.content_key import key_id as content_key_id
 from licensing.encoding import framed, framed_sha256
 from licensing.errors import GrantInvalidError
 
-__all__ = ["GRANT_BYTES", "SECRET_BYTES", "derive_kek", "hardware_salt", "slot_digest", "unwrap_grant", "wrap_grant"]
+__all__ = [
+    "GRANT_BYTES",
+    "SECRET_BYTES",
+    "derive_kek",
+    "derived_content_key",
+    "hardware_salt",
+    "slot_digest",
+    "unwrap_grant",
+    "wrap_grant",
+]
 
 SECRET_BYTES = 32
 GRANT_BYTES = 40
@@ -77,3 +86,18 @@ def unwrap_grant(kek: bytes, grant: bytes, key_id: str) -> bytes:
     if content_key_id(content_key) != key_id:
         raise GrantInvalidError("the content key cannot be derived from this license on this machine")
     return content_key
+
+
+def derived_content_key(content_key: bytes, parent_model_id: str, parent_key_id: str, model_id: str) -> bytes:
+    """Returns the 32-byte content key of something that was made from a locked model, such as an engine.
+
+    docs/spec/container.md, section 7. The construction is HKDF with SHA-256 (RFC 5869): the key does not lead back to
+    the one that it was derived from.
+
+    Args:
+        content_key: the parent's content key.
+        parent_model_id, parent_key_id: the parent, and its content key's name.
+        model_id: the derived model's own id.
+    """
+    info = framed(b"weightlock/1/derived", parent_model_id.encode(), parent_key_id.encode(), model_id.encode())
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(content_key)

@@ -68,6 +68,7 @@ def decrypt(
 ) -> None:
     """Write a locked model's plaintext again, from the key in the registry."""
     from cryptors import read_header
+    from cryptors.keys import KeySource
     from cryptors.reader import LockedModel
     from cryptors.unpack import unpack
     from licensing.files import check_output
@@ -77,7 +78,10 @@ def decrypt(
     if not os.path.isdir(output):
         check_output(output, force, locked)
     vendor = VendorHome.open(vendor_directory(home), passphrase_source())
-    content_key = vendor.content_key(header.model_id)
+    if header.parent is None:
+        content_key = vendor.content_key(header.model_id)
+    else:
+        content_key = KeySource(vendor.content_key(header.parent.model_id)).content_key(locked)
     with (
         progress_bar("decrypting") as progress,
         LockedModel(locked, content_key, threads, progress) as model,

@@ -117,6 +117,7 @@ def _locked_model(file: Path) -> tuple[str, dict[str, Any], list[tuple[str, str]
         "files": header.files,
         "created": header.created,
         "generator": header.generator,
+        "parent": header.parent and {"model_id": header.parent.model_id, "key_id": header.parent.key_id},
     }
     rows = [
         ("name", header.name),
@@ -125,6 +126,7 @@ def _locked_model(file: Path) -> tuple[str, dict[str, Any], list[tuple[str, str]
         ("model id", header.model_id),
         ("key id", header.key_id),
         ("created", f"{header.created} by {header.generator}"),
+        *([("made from", header.parent.model_id)] if header.parent else []),
     ]
     return "locked model", facts, rows, "without the content key, none of this is verified"
 

@@ -119,7 +119,8 @@ def test_neither_or_both() -> None:
 
 
 def test_key_itself(tmp_path: Path) -> None:
-    assert KeySource(crypt_key=TEXT).content_key(tmp_path / "any model") == CONTENT_KEY
+    CryptorFactory.instance("safetensors").encrypt(tensors(tmp_path), new_content_key(), tmp_path / "m.locked")
+    assert KeySource(crypt_key=TEXT).content_key(tmp_path / "m.locked") == CONTENT_KEY
 
 
 def test_license(tmp_path: Path, licensed_box: LicensedBox) -> None:

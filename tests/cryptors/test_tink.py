@@ -14,6 +14,7 @@ import pytest
 
 from cryptors.errors import CryptorError, ModelDamagedError
 from cryptors.fernet_file import decrypt_fernet
+from cryptors.keys import KeySource
 from cryptors.reader import LockedModel
 from cryptors.stream import decrypt_bytes, encrypt_bytes
 from licensing.content_key import read_content_key
@@ -149,6 +150,8 @@ def test_container(tmp_path: Path, tink_primitive: Callable[[bytes], Any], vecto
         header = model.header.encoded
         files = {file.path: model.file(file.path).read_all().hex() for file in model.index.files}
         model.verify_rest()
+    if "parent_content_key" in vector:
+        assert KeySource(bytes.fromhex(vector["parent_content_key"])).content_key(path) == content_key
     assert header.decode() == vector["header"]
     assert files == vector["files"]
 

@@ -73,6 +73,7 @@ def _headers() -> Iterator[Bad]:
         "files": [0, 65537],
         "created": ["2026-12-01", "2026-12-01T00:00:00+00:00", "2026-12-01T00:00:00.0Z"],
         "generator": [""],
+        "parent": ["7b3959d8-24e1-4f26-80c3-57c084d417de", {}, {"model_id": HEADER["model_id"], "key_id": "0" * 31}],
         "crit": [[], "name", ["name", "compression"], [1]],
     }
     for member, values in wrong.items():

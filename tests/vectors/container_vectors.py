@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from tests.vectors.bad_containers import bad_containers
@@ -11,6 +12,7 @@ from tests.vectors.reference_container import (
     LABEL,
     SEGMENT_BYTES,
     FixedStream,
+    derived_key,
     encode_container,
     encode_plaintext,
     fernet_token,
@@ -20,6 +22,7 @@ from tests.vectors.reference_container import (
     make_plaintext,
 )
 from tests.vectors.reference_crypto import canonical, pseudo_random, sha256
+from tests.vectors.reference_license import fixed_uuid, key_id
 
 __all__ = ["containers"]
 
@@ -96,12 +99,26 @@ def _good() -> Iterator[dict[str, Any]]:
     yield _container("an empty file", {"model.onnx": b""}, directory=False, entry="model.onnx")
     yield _container("a directory", two, directory=True, entry="model.onnx")
     yield _container("paths that sort by their bytes, empty files", odd, directory=True, entry=None)
+    yield _derived()
     extended = {"crit": ["name", "crit"], "later": {"any": [None, True, -1]}}
     yield _container("unknown header members", {"model.onnx": model}, directory=False, entry=None, **extended)
 
 
+def _derived() -> dict[str, Any]:
+    """A derived model: its content key follows from the key of all other containers here."""
+    parent_key = pseudo_random(f"content key, {LABEL}", 32)
+    parent = {"model_id": fixed_uuid("model id, locked model"), "key_id": key_id(parent_key)}
+    model_id = fixed_uuid("model id, derived model")
+    derived = derived_key(parent_key, parent, model_id)
+    changes: dict[str, Any] = {"model_id": model_id, "key_id": key_id(derived), "parent": parent}
+    vector = _container(
+        "a derived model", {"engine.plan": b"not really an engine"}, False, None, key=derived, **changes
+    )
+    return {**vector, "parent_content_key": parent_key.hex()}
+
+
 def _container(
-    name: str, files: dict[str, bytes], directory: bool, entry: str | None, **changes: Any
+    name: str, files: dict[str, bytes], directory: bool, entry: str | None, *, key: bytes | None = None, **changes: Any
 ) -> dict[str, Any]:
     index = layout(files, directory, entry)
     size = index["files"][-1]["offset"] + index["files"][-1]["size"]
@@ -109,6 +126,8 @@ def _container(
     contents = {item["offset"]: files[item["path"]] for item in index["files"]}
     plaintext = encode_plaintext(canonical(index), contents, size)
     stream = FixedStream.of(LABEL, header.encode())
+    if key is not None:
+        stream = replace(stream, content_key=key)
     return {
         "name": name,
         "content_key": stream.content_key.hex(),

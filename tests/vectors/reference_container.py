@@ -8,7 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.vectors.reference_crypto import canonical, hkdf, pseudo_random
+from tests.vectors.reference_crypto import canonical, framed, hkdf, pseudo_random
 from tests.vectors.reference_license import fixed_uuid, key_id
 
 SEGMENT_BYTES = 1048576
@@ -104,12 +104,19 @@ def apply_edit(data: bytes, edit: dict[str, Any]) -> bytes:
 
 
 def fernet_token(key: bytes, message: bytes, time: int, iv: bytes) -> str:
-    """A Fernet token (section 7)."""
+    """A Fernet token (section 8)."""
     padding = 16 - len(message) % 16
     encryptor = Cipher(algorithms.AES(key[16:]), modes.CBC(iv)).encryptor()
     ciphertext = encryptor.update(message + bytes([padding]) * padding) + encryptor.finalize()
     signed = b"\x80" + time.to_bytes(8, "big") + iv + ciphertext
     return base64.urlsafe_b64encode(signed + hmac.digest(key[:16], signed, "sha256")).decode()
+
+
+def derived_key(content_key: bytes, parent: dict[str, str], model_id: str) -> bytes:
+    """Section 7."""
+    names = (parent["model_id"], parent["key_id"], model_id)
+    info = framed(b"weightlock/1/derived", *(name.encode() for name in names))
+    return hkdf(content_key, bytes(32), info)
 
 
 def make_header(index: dict[str, Any], size: int, **changes: Any) -> dict[str, Any]:
