@@ -100,7 +100,7 @@ def _good() -> Iterator[dict[str, Any]]:
     yield _container("a directory", two, directory=True, entry="model.onnx")
     yield _container("paths that sort by their bytes, empty files", odd, directory=True, entry=None)
     yield _derived()
-    extended = {"crit": ["name", "crit"], "later": {"any": [None, True, -1]}}
+    extended: dict[str, Any] = {"crit": ["name", "crit"], "later": {"any": [None, True, -1]}}
     yield _container("unknown header members", {"model.onnx": model}, directory=False, entry=None, **extended)
 
 
