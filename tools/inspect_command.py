@@ -7,7 +7,17 @@ from cryptors.errors import ModelMalformedError
 from cryptors.signature import Signature
 from licensing.errors import MalformedError
 from licensing.local_time import local_text
-from tools.options import AllowPickle, Architecture, CustomerHome, Json, Trust, path_argument, path_option
+from tools.options import (
+    AllowPickle,
+    Architecture,
+    CustomerHome,
+    Device,
+    Json,
+    Trust,
+    check_device_name,
+    path_argument,
+    path_option,
+)
 from tools.output import print_facts, print_table, progress_bar, size_text
 
 __all__ = ["inspect"]
@@ -21,6 +31,7 @@ def inspect(
     ] = None,
     trust: Trust = None,
     home: CustomerHome = None,
+    device: Device = "cpu",
     architecture: Architecture = None,
     allow_pickle: AllowPickle = False,
     as_json: Json = False,
@@ -32,7 +43,13 @@ def inspect(
     kind, facts, rows, note = _describe(file)
     signature = None
     if license is not None:
-        signature = _signature(file, license, trust, home, architecture, allow_pickle)
+        from cryptors import CryptorFactory, read_header
+
+        cryptor = CryptorFactory.instance(read_header(file).model_type)
+        options = cryptor.run_options(check_device_name(device), architecture, allow_pickle)
+        with progress_bar("decrypting") as progress:
+            loaded = cryptor.load(file, license=license, trust=trust, home=home, progress=progress, **options)
+        signature = cryptor.signature(loaded)
         facts, note = {**facts, **_signature_facts(signature)}, "the model was decrypted and loaded in memory"
 
     def sentence() -> None:
@@ -43,18 +60,6 @@ def inspect(
         print(note)
 
     print_facts({"kind": kind, **facts, "note": note}, as_json, sentence)
-
-
-def _signature(
-    file: Path, license: Path, trust: Path | None, home: Path | None, architecture: str | None, allow_pickle: bool
-) -> Signature:
-    from cryptors import CryptorFactory, read_header
-
-    cryptor = CryptorFactory.instance(read_header(file).model_type)
-    options = cryptor.run_options("cpu", architecture, allow_pickle)
-    with progress_bar("decrypting") as progress:
-        loaded = cryptor.load(file, license=license, trust=trust, home=home, progress=progress, **options)
-    return cryptor.signature(loaded)
 
 
 def _signature_facts(signature: Signature) -> dict[str, Any]:

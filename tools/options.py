@@ -16,6 +16,7 @@ __all__ = [
     "AllowPickle",
     "Architecture",
     "CustomerHome",
+    "Device",
     "Force",
     "Json",
     "Threads",
@@ -70,6 +71,7 @@ Trust = Annotated[
 ]
 
 
+Device = Annotated[str, typer.Option(help="cpu or cuda:N.")]
 Architecture = Annotated[
     str | None,
     typer.Option(help="FILE.py:NAME or package.module:NAME, which builds the module for weights without code."),

@@ -4,13 +4,12 @@ import io
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from licensing.errors import FileAccessError
 from tools.options import (
     AllowPickle,
     Architecture,
     CustomerHome,
+    Device,
     Force,
     Json,
     Threads,
@@ -31,7 +30,7 @@ def run(
     output: Annotated[Path, path_option("--output", help="The .npz file to write.")],
     trust: Trust = None,
     home: CustomerHome = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda:N.")] = "cpu",
+    device: Device = "cpu",
     architecture: Architecture = None,
     allow_pickle: AllowPickle = False,
     threads: Threads = None,

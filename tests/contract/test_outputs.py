@@ -58,6 +58,22 @@ def test_run(either: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert_same(dict(found), either.case.run(either.plaintext))
 
 
+def test_inspect_shows_what_the_model_wants(tiny: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("licensing.unlock.read_hardware", lambda: tiny.box.hardware)
+    license = tiny.box.arguments(tiny.license)
+    ended = here("inspect", tiny.locked, *license, *tiny.case.run_arguments(tiny.width), "--json")
+    if tiny.case.run is None:
+        ended.refused(4, "model_type_mismatch")
+        return
+    facts = ended.done().facts
+    assert [each["name"] for each in facts["inputs"]][: len(inputs(tiny.width))] == list(inputs(tiny.width))
+    assert facts["model_id"] == tiny.header.model_id
+    if facts["inputs"][0]["shape"] is not None:
+        assert facts["inputs"][0]["dtype"] == "float32"
+        assert len(facts["inputs"][0]["shape"]) == 2
+        assert len(facts["outputs"]) == len(tiny.case.run(tiny.plaintext))
+
+
 @pytest.mark.parametrize("kind", [str, Path])
 def test_license(tiny: Subject, kind: Callable[[Any], Any]) -> None:
     unlocking = tiny.box.unlocking(tiny.license)
