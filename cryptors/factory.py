@@ -19,6 +19,15 @@ _CRYPTORS = {
     ModelType.MODEL_TORCHSCRIPT: ("cryptors.torchscript_cryptor", "TorchScriptCryptor"),
     ModelType.MODEL_ONNX: ("cryptors.onnx_cryptor", "OnnxCryptor"),
     ModelType.MODEL_SAFETENSORS: ("cryptors.safetensors_cryptor", "SafetensorsCryptor"),
+    ModelType.MODEL_TORCH_EXPORT: ("cryptors.torch_export_cryptor", "TorchExportCryptor"),
+    ModelType.MODEL_GGUF: ("cryptors.gguf_cryptor", "GgufCryptor"),
+    ModelType.MODEL_HUGGINGFACE: ("cryptors.huggingface_cryptor", "HuggingFaceCryptor"),
+    ModelType.MODEL_OPENVINO: ("cryptors.openvino_cryptor", "OpenVinoCryptor"),
+    ModelType.MODEL_LITERT: ("cryptors.litert_cryptor", "LiteRtCryptor"),
+    ModelType.MODEL_TENSORRT: ("cryptors.tensorrt_cryptor", "TensorrtCryptor"),
+    ModelType.MODEL_TORCH2TRT: ("cryptors.torch2trt_cryptor", "Torch2trtCryptor"),
+    ModelType.MODEL_TENSORFLOW: ("cryptors.tensorflow_cryptor", "TensorFlowCryptor"),
+    ModelType.MODEL_TF2TRT: ("cryptors.tf2trt_cryptor", "Tf2TrtCryptor"),
 }
 
 

@@ -1,14 +1,25 @@
 """Telling single files of models apart by their content. Nothing of them runs, and only little of them is read."""
 
+import io
 import json
 import mmap
 import re
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 from cryptors.model_type import ModelType
 
-__all__ = ["BEGINNING_BYTES", "file_type", "is_openvino_xml", "is_paddle_json", "is_paddle_program"]
+__all__ = [
+    "BEGINNING_BYTES",
+    "RTX_PLAN_MAGIC",
+    "file_type",
+    "is_openvino_blob",
+    "is_openvino_xml",
+    "is_paddle_json",
+    "is_paddle_program",
+    "plan_start",
+]
 
 BEGINNING_BYTES = 4096
 """How much of a file's beginning is enough to tell the formats that have a magic number."""
@@ -16,8 +27,10 @@ BEGINNING_BYTES = 4096
 # torch.save before PyTorch 1.6 wrote three pickles, of which the first is this number.
 _LEGACY_TORCH_BEGINNING = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_PLAN_MAGICS = (b"ftrt", b"ptrt", b"vtrt")
+RTX_PLAN_MAGIC = b"vtrt"
+_PLAN_MAGICS = (b"ftrt", b"ptrt", RTX_PLAN_MAGIC)
 """TensorRT's plans, the older and the newer; TensorRT for RTX's."""
+MAX_PLAN_METADATA_BYTES = 16 * 1024 * 1024
 MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
 MAX_PICKLE_BYTES = 1024 * 1024
 """How much of a PyTorch file's own pickle is searched for what torch2trt writes."""
@@ -39,13 +52,13 @@ def file_type(path: Path, beginning: bytes) -> ModelType | None:
         return ModelType.MODEL_TORCH
     if beginning.startswith(_HDF5_SIGNATURE):
         return ModelType.MODEL_TENSORFLOW
-    if beginning.startswith(_PLAN_MAGICS):
+    if _is_plan(path):
         return ModelType.MODEL_TENSORRT
     if beginning.startswith(b"GGUF"):
         return ModelType.MODEL_GGUF
     if beginning[4:8] == b"TFL3":
         return ModelType.MODEL_LITERT
-    if is_openvino_xml(beginning):
+    if is_openvino_xml(beginning) or is_openvino_blob(beginning):
         return ModelType.MODEL_OPENVINO
     if _is_safetensors(path, beginning):
         return ModelType.MODEL_SAFETENSORS
@@ -60,9 +73,34 @@ def file_type(path: Path, beginning: bytes) -> ModelType | None:
     return ModelType.MODEL_PADDLE if _are_paddle_fields(numbers) else None
 
 
+def plan_start(file: BinaryIO | io.RawIOBase) -> int | None:
+    """Returns where the plan begins in a file for TensorRT, or None where there is none.
+
+    Ultralytics writes a JSON object before it, and before that its length in four bytes.
+    """
+    beginning = file.read(5) or b""
+    if beginning.startswith(_PLAN_MAGICS):
+        return 0
+    start = 4 + int.from_bytes(beginning[:4], "little")
+    if beginning[4:] != b"{" or start > MAX_PLAN_METADATA_BYTES:
+        return None
+    file.seek(start)
+    return start if file.read(4) in _PLAN_MAGICS else None
+
+
+def _is_plan(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return plan_start(file) is not None
+
+
 def is_openvino_xml(beginning: bytes) -> bool:
     """Returns whether a file begins as OpenVINO's IR does: XML whose root element is `net`."""
     return re.match(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*)?<net\s[^>]*\bversion=", beginning) is not None
+
+
+def is_openvino_blob(beginning: bytes) -> bool:
+    """Returns whether a file begins as a model that OpenVINO compiled for the CPU and exported."""
+    return beginning.startswith(b"RR_UPCVO")
 
 
 def is_paddle_json(beginning: bytes) -> bool:

@@ -1,12 +1,10 @@
 """Safetensors: one file, or a sharded directory with its index."""
 
-import json
-import posixpath
 from pathlib import Path
 from typing import Any
 
 from cryptors.base import Cryptor
-from cryptors.errors import ModelMalformedError, ModelSourceError, ModelTypeError
+from cryptors.errors import ModelMalformedError, ModelTypeError
 from cryptors.frameworks import import_framework
 from cryptors.memory import PlaintextFile
 from cryptors.model_type import ModelType
@@ -15,13 +13,12 @@ from cryptors.signature import Signature
 from cryptors.source import ModelSource
 from cryptors.torch_cryptor import fill_architecture
 from cryptors.torch_inference import check_device, module_signature, run_module
+from cryptors.weight_shards import check_shards, read_shards
 from licensing.errors import UsageError
-from licensing.files import read_bounded
 
 __all__ = ["SafetensorsCryptor"]
 
 INDEX_ENDING = ".safetensors.index.json"
-MAX_INDEX_BYTES = 256 * 1024**2
 _MODULES = {"pt": ("safetensors.torch", "torch"), "np": ("safetensors.numpy", "numpy")}
 
 
@@ -78,16 +75,11 @@ class SafetensorsCryptor(Cryptor):
         return tensors if architecture is None else fill_architecture(architecture, tensors)
 
     def _source(self, model: Path) -> ModelSource:
-        """Returns the model's files; refuses a directory that lacks a shard which its index names."""
+        """Returns the model's files; refuses a directory without tensors, or without a shard which its index names."""
         source = super()._source(model)
-        paths = {file.path for file in source.index.files}
-        for path in sorted(path for path in paths if path.endswith(INDEX_ENDING)):
-            try:
-                shards = set(_weight_map(read_bounded(model / path, "index", MAX_INDEX_BYTES)).values())
-            except ValueError as cause:
-                raise ModelSourceError(f"the model's {path!r} is not an index of shards") from cause
-            if missing := {posixpath.join(posixpath.dirname(path), shard) for shard in shards} - paths:
-                raise ModelSourceError(f"the model lacks the shard {min(missing)[:200]!r} that its index names")
+        if source.index.directory and not any(file.path.endswith(".safetensors") for file in source.index.files):
+            raise ModelTypeError(f"the directory {str(model)!r} holds no .safetensors file")
+        check_shards(model, source, (INDEX_ENDING,))
         return source
 
     def _decrypt_bytes(
@@ -134,21 +126,7 @@ def _shards(model: LockedModel) -> tuple[list[str], set[str]]:
     shards: set[str] = set()
     tensors: set[str] = set()
     for path in indexes:
-        try:
-            weight_map = _weight_map(model.file(path).read_all())
-        except ValueError as cause:
-            raise ModelMalformedError(f"the model's {path!r} is not an index of shards") from cause
-        shards.update(posixpath.join(posixpath.dirname(path), shard) for shard in weight_map.values())
+        weight_map = read_shards(model, path)
+        shards.update(weight_map.values())
         tensors.update(weight_map)
     return sorted(shards), tensors
-
-
-def _weight_map(data: bytes) -> dict[str, str]:
-    """Returns the shard of each tensor, as an index names it."""
-    try:
-        weight_map = json.loads(data)["weight_map"]
-        if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
-            raise ValueError("not a mapping of names to names")
-    except (KeyError, TypeError, RecursionError) as cause:
-        raise ValueError("no mapping of names to shards") from cause
-    return weight_map

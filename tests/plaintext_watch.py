@@ -18,18 +18,19 @@ _OPENING = {"openat", "openat2"}
 _CALLS = ",".join([*_WRITING, *_MOVING, *_OPENING, "mmap", "?open", "?creat"])
 
 
-def watched(command: list[str | Path], folder: Path) -> list[str]:
+def watched(command: list[str | Path], folder: Path, **variables: str) -> list[str]:
     """Runs a command and returns its system calls.
 
     Args:
         command: the command and its arguments.
         folder: an empty one. Its folder `scratch` is where the command runs, its home, and its place for temporary
             files.
+        **variables: more of its environment.
     """
     scratch, calls = folder / "scratch", folder / "calls"
     scratch.mkdir()
     calls.mkdir()
-    return traced(_CALLS, calls, command, scratch, HOME=str(scratch), TMPDIR=str(scratch))
+    return traced(_CALLS, calls, command, scratch, HOME=str(scratch), TMPDIR=str(scratch), **variables)
 
 
 def leaks(lines: list[str]) -> list[str]:

@@ -49,8 +49,8 @@ def weights(state: dict[str, Any]) -> Arrays:
 
 
 def architecture(width: int) -> tuple[str, ...]:
-    name = "tiny_network" if width == networks.TINY else "wide_network"
-    return ("--architecture", f"{networks.__file__}:{name}")
+    names = {networks.TINY: "tiny_network", networks.WIDE: "wide_network", networks.PATTERNED: "patterned_network"}
+    return ("--architecture", f"{networks.__file__}:{names[width]}")
 
 
 def allow_pickle(width: int) -> tuple[str, ...]:

@@ -4,10 +4,14 @@ from typing import Any
 
 import torch
 
-__all__ = ["TINY", "WIDE", "Network", "tiny_network", "wide_network"]
+__all__ = ["LARGE", "PATTERNED", "TINY", "WIDE", "Network", "patterned_network", "tiny_network", "wide_network"]
 
-TINY, WIDE = 1, 1800
-"""Widths. The tiny network fits into one segment; the wide one's 13 MB are work for several threads."""
+TINY, WIDE, LARGE = 1, 1800, 5700
+"""Widths. The tiny network fits into one segment; the wide one's 13 MB are work for several threads; the large one's
+130 MB are much more than what a framework takes for itself."""
+
+PATTERNED = 1024
+"""The width of the network whose weights are a pattern that is recognised wherever it is; see `trained_network`."""
 
 
 class Network(torch.nn.Module):  # type: ignore[misc]
@@ -30,3 +34,8 @@ def tiny_network() -> Any:
 def wide_network() -> Any:
     """Returns the wide one."""
     return Network(WIDE)
+
+
+def patterned_network() -> Any:
+    """Returns the one that holds a pattern, without the pattern."""
+    return Network(PATTERNED)

@@ -10,7 +10,7 @@ from licensing.content_key import new_content_key
 from tests.contract.case import Arrays, Case
 from tests.licensed_box import LicensedBox
 
-__all__ = ["Subject", "digests", "lock"]
+__all__ = ["Subject", "array_digests", "digests", "lock"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ class Subject:
 def digests(folder: Path) -> dict[str, str]:
     """Returns the SHA-256 of every file below a folder."""
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+
+
+def array_digests(arrays: Arrays) -> dict[str, str]:
+    """Returns the SHA-256 of every array, with its type and shape."""
+    described = {name: f"{array.dtype} {array.shape} ".encode() + array.tobytes() for name, array in arrays.items()}
+    return {name: hashlib.sha256(data).hexdigest() for name, data in described.items()}
 
 
 def lock(case: Case, width: int, folder: Path, box: LicensedBox) -> Subject:

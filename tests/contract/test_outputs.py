@@ -11,7 +11,7 @@ import pytest
 from cryptors import EncryptOptions, load_model
 from licensing.content_key import content_key_base64
 from tests.command_line import here
-from tests.contract.case import Arrays, inputs
+from tests.contract.case import Arrays
 from tests.contract.subject import Subject, digests
 
 # PyTorch deprecates TorchScript, which users have all the same.
@@ -46,7 +46,7 @@ def test_load_model(either: Subject) -> None:
 
 def test_run(either: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("licensing.unlock.read_hardware", lambda: either.box.hardware)
-    np.savez(tmp_path / "x.npz", **inputs(either.width))
+    np.savez(tmp_path / "x.npz", **either.case.inputs(either.width))
     files = ("--input", str(tmp_path / "x.npz"), "--output", str(tmp_path / "y.npz"))
     license = either.box.arguments(either.license)
     ended = here("run", either.locked, *license, *files, *either.case.run_arguments(either.width), "--json")
@@ -65,8 +65,8 @@ def test_inspect_shows_what_the_model_wants(tiny: Subject, monkeypatch: pytest.M
     if tiny.case.run is None:
         ended.refused(4, "model_type_mismatch")
         return
-    facts = ended.done().facts
-    assert [each["name"] for each in facts["inputs"]][: len(inputs(tiny.width))] == list(inputs(tiny.width))
+    facts, wanted = ended.done().facts, list(tiny.case.inputs(tiny.width))
+    assert [each["name"] for each in facts["inputs"]][: len(wanted)] == wanted
     assert facts["model_id"] == tiny.header.model_id
     if facts["inputs"][0]["shape"] is not None:
         assert facts["inputs"][0]["dtype"] == "float32"

@@ -1,0 +1,63 @@
+"""Real models, locked and loaded, compute what their plaintext computes, and what the model is known for."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cryptors import CryptorFactory
+from licensing.content_key import new_content_key
+from tests.real_models.kind import Kind, forget
+from tests.real_models.kinds import KINDS
+from tests.real_models.minilm import MINILM
+
+# PyTorch deprecates TorchScript, which users have all the same.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory() -> Iterator[None]:
+    """Gives the models back when the last test is done."""
+    yield
+    forget()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_locked_model_computes_what_its_plaintext_computes(kind: Kind, tmp_path: Path) -> None:
+    cryptor = CryptorFactory.instance(kind.model_type)
+    plaintext, locked, content_key = tmp_path / "plaintext", tmp_path / "model.locked", new_content_key()
+    plaintext.mkdir()
+    made = kind.make(plaintext)
+    expected = kind.run(kind.read(made))
+    cryptor.encrypt(made, content_key, locked)
+    shutil.rmtree(plaintext)
+
+    loaded = kind.load(kind, locked, content_key)
+    found = kind.run(loaded)
+    if kind.only_bytes:
+        assert found == expected
+        return
+    assert_close(found, expected, kind.noise)
+    # The framework computes the real model, and so does `weightlock run`.
+    assert_close(found, kind.model.reference, kind.agrees)
+    if kind.inputs is not None:
+        (answer,) = cryptor.infer(loaded, kind.inputs(), "cpu").values()
+        assert_close(answer, kind.model.reference, kind.agrees)
+
+
+def assert_close(found: Any, expected: Any, difference: float) -> None:
+    """Asserts that no number of an array differs from the expected by more than that; none at all, where it is 0."""
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    if difference == 0:
+        assert found.tobytes() == expected.tobytes()
+    else:
+        np.testing.assert_allclose(found, expected, rtol=0, atol=difference)
+
+
+def test_the_sentence_encoder_is_the_trained_one() -> None:
+    """Recorded with transformers 5.23.0 for the first sentence; and sentences of one meaning lie close together."""
+    first, second, third = MINILM.reference
+    assert first @ second > first @ third + 0.3
