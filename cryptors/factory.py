@@ -28,6 +28,8 @@ _CRYPTORS = {
     ModelType.MODEL_TORCH2TRT: ("cryptors.torch2trt_cryptor", "Torch2trtCryptor"),
     ModelType.MODEL_TENSORFLOW: ("cryptors.tensorflow_cryptor", "TensorFlowCryptor"),
     ModelType.MODEL_TF2TRT: ("cryptors.tf2trt_cryptor", "Tf2TrtCryptor"),
+    ModelType.MODEL_PADDLE: ("cryptors.paddle_cryptor", "PaddleCryptor"),
+    ModelType.MODEL_PADDLE2TRT: ("cryptors.paddle2trt_cryptor", "Paddle2trtCryptor"),
 }
 
 

@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from cryptors.errors import FrameworkMissingError
+from cryptors.framework_conflicts import check_conflicts
 
 __all__ = ["first_line", "import_framework"]
 
@@ -17,7 +18,9 @@ def import_framework(module: str, extra: str) -> Any:
 
     Raises:
         FrameworkMissingError: it is not installed, or does not import.
+        FrameworkConflictError: it would crash this process.
     """
+    check_conflicts(module)
     install = f"install it with: pip install 'weightlock[{extra}]'"
     try:
         return importlib.import_module(module)

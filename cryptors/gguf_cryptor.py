@@ -56,23 +56,27 @@ class GgufCryptor(Cryptor):
     def _source(self, model: Path) -> ModelSource:
         """Returns the model's files: of a split model all, whichever of them was named."""
         files = scan_source(model)
-        if os.path.isdir(model):
-            firsts = first_parts(files)
-            if len(firsts) > 1:
-                raise ModelSourceError(
-                    f"the directory {str(model)!r} holds {len(firsts)} GGUF models",
-                    "name the .gguf file instead; of a split model, its first",
-                )
+        if not os.path.isdir(model):
             check_type(model, self.model_type)
-            parts = parts_of(firsts[0])  # There is one: that is what the type says of a directory.
-            if missing := [path for path in parts if path not in files]:
-                raise ModelSourceError(f"the model lacks its part {missing[0]!r}")
-            return ModelSource(files, directory=True, entry=firsts[0])
-        check_type(model, self.model_type)
-        parts = parts_of(model.name)
-        if len(parts) == 1:
-            return ModelSource(files, directory=False)
-        return ModelSource({name: model.parent / name for name in parts}, directory=True, entry=parts[0])
+            parts = parts_of(model.name)
+            if len(parts) == 1:
+                return ModelSource(files, directory=False)
+            beside = {name: model.parent / name for name in parts}
+            return _split_source(parts, {name: path for name, path in beside.items() if path.exists()})
+        firsts = first_parts(files)
+        if len(firsts) > 1:
+            raise ModelSourceError(
+                f"the directory {str(model)!r} holds {len(firsts)} GGUF models",
+                "name the .gguf file instead; of a split model, its first",
+            )
+        check_type(model, self.model_type)  # So there is one.
+        return _split_source(parts_of(firsts[0]), files)
+
+
+def _split_source(parts: list[str], files: dict[str, Path]) -> ModelSource:
+    if missing := [path for path in parts if path not in files]:
+        raise ModelSourceError(f"the model lacks its part {missing[0]!r}")
+    return ModelSource(files, directory=True, entry=parts[0])
 
 
 def _import_llama_cpp(options: dict[str, Any]) -> Any:

@@ -22,6 +22,8 @@ from licensing.errors import UsageError
 
 __all__ = ["HuggingFaceCryptor"]
 
+_COMPANIONS = ("AutoTokenizer", "AutoProcessor", "AutoFeatureExtractor", "AutoImageProcessor", "AutoVideoProcessor")
+
 
 class HuggingFaceCryptor(Cryptor):
     """The cryptor for `ModelType.MODEL_HUGGINGFACE`."""
@@ -42,11 +44,15 @@ class HuggingFaceCryptor(Cryptor):
     def signature(self, loaded: Any) -> Signature:
         return Signature(tuple(TensorSpec(name) for name in _input_names(loaded)), ())
 
+    def run_options(self, device: str, architecture: str | None, allow_pickle: bool) -> dict[str, Any]:
+        check_device(device)
+        return super().run_options(device, architecture, allow_pickle)
+
     def _decrypt(
         self,
         model: LockedModel,
         auto_class: str | None = None,
-        tokenizer: bool = False,
+        tokenizer: bool | str = False,
         device: str = "cpu",
         dtype: Any = "auto",
         attn_implementation: str | None = None,
@@ -58,8 +64,8 @@ class HuggingFaceCryptor(Cryptor):
             model: the open locked model.
             auto_class: the class of `transformers` that loads it, such as "AutoModelForCausalLM"; by default the one
                 that the configuration names, and where `transformers` lacks that one, "AutoModel".
-            tokenizer: whether to return a pair of the model and its tokenizer; for models that take more than text,
-                its processor.
+            tokenizer: whether to return a pair of the model and its tokenizer, or its processor where it has one; or
+                the class that loads the second of the pair, such as "AutoFeatureExtractor".
             device: "cpu" or "cuda:N".
             dtype: as in `from_pretrained`; by default, that in which the weights were saved.
             attn_implementation: as in `from_pretrained`; not one that would come from a hub.
@@ -68,7 +74,7 @@ class HuggingFaceCryptor(Cryptor):
         Raises:
             ModelRejectedError: tensors are missing, which `transformers` would make up; or it needs code of its own.
         """
-        _check_options(trust_remote_code, attn_implementation)
+        _check_options(trust_remote_code, attn_implementation, tokenizer)
         check_device(device)
         for module in ("torch", "safetensors"):
             import_framework(module, self.extra)
@@ -81,7 +87,7 @@ class HuggingFaceCryptor(Cryptor):
             loaded, report = _from_pretrained(
                 model_class, folder.path, config, dtype=dtype, output_loading_info=True, **options
             )
-            companion = _from_pretrained(_companion_class(transformers, files), folder.path, config) if tokenizer else None
+            companion = _load_companion(transformers, tokenizer, folder.path, config) if tokenizer else None
         if auto_class is None and (missing := sorted(report["missing_keys"])):
             raise ModelRejectedError(
                 f"the model lacks the tensor {missing[0][:200]!r}, and transformers would make it up",
@@ -92,7 +98,8 @@ class HuggingFaceCryptor(Cryptor):
             loaded.to(device)
         if companion is None:
             return loaded
-        companion.name_or_path = model.header.name
+        if hasattr(companion, "name_or_path"):
+            companion.name_or_path = model.header.name
         return loaded, companion
 
     def _decrypt_bytes(self, data: bytes, **options: Any) -> Any:
@@ -105,7 +112,7 @@ class HuggingFaceCryptor(Cryptor):
         return source
 
 
-def _check_options(trust_remote_code: bool, attn_implementation: str | None) -> None:
+def _check_options(trust_remote_code: bool, attn_implementation: str | None, tokenizer: bool | str) -> None:
     if trust_remote_code:
         raise UsageError(
             "trust_remote_code is not possible with a locked model",
@@ -113,6 +120,8 @@ def _check_options(trust_remote_code: bool, attn_implementation: str | None) -> 
         )
     if "/" in (attn_implementation or ""):
         raise UsageError(f"the attention {attn_implementation!r} would be downloaded from a hub")
+    if isinstance(tokenizer, str) and tokenizer not in _COMPANIONS:
+        raise UsageError(f"{tokenizer!r} loads no tokenizer or processor", f"write one of {', '.join(_COMPANIONS)}")
 
 
 def _model_class(transformers: Any, auto_class: str | None, config: dict[str, Any]) -> Any:
@@ -130,9 +139,17 @@ def _model_class(transformers: Any, auto_class: str | None, config: dict[str, An
     return transformers.AutoModel
 
 
-def _companion_class(transformers: Any, files: dict[str, str]) -> Any:
-    is_more = {"processor_config.json", "preprocessor_config.json"} & files.keys()
-    return transformers.AutoProcessor if is_more else transformers.AutoTokenizer
+def _load_companion(transformers: Any, tokenizer: bool | str, folder: Path, config: dict[str, Any]) -> Any:
+    """Returns the tokenizer or processor; refuses to let one without any words be made up."""
+    files = {path.name for path in folder.iterdir()}
+    if tokenizer is True:
+        is_more = {"processor_config.json", "preprocessor_config.json"} & files
+        tokenizer = "AutoProcessor" if is_more else "AutoTokenizer"
+    companion = _from_pretrained(getattr(transformers, str(tokenizer)), folder, config)
+    vocabularies = set(getattr(companion, "vocab_files_names", {}).values())
+    if vocabularies and not vocabularies & files:
+        raise ModelRejectedError("the model comes without a tokenizer", "leave tokenizer=True out")
+    return companion
 
 
 def _from_pretrained(loader: Any, folder: Path, config: dict[str, Any], **options: Any) -> Any:
@@ -169,7 +186,8 @@ def _quiet(transformers: Any) -> Iterator[None]:
 def _rename(loaded: Any, name: str) -> None:
     """Gives the model the locked model's name, in the place of a folder that is gone."""
     for module in loaded.modules():
-        for holder in (module, getattr(module, "config", None)):
+        holders: tuple[Any, Any] = (module, getattr(module, "config", None))
+        for holder in holders:
             if hasattr(holder, "name_or_path"):
                 holder.name_or_path = name
 

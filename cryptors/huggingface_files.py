@@ -48,9 +48,7 @@ def needed_files(model: LockedModel, config: dict[str, Any]) -> list[str]:
     return [
         path
         for path in paths
-        if path in weights
-        or path.startswith("adapter_model.")
-        or not path.endswith((*_WEIGHT_ENDINGS, ".py"))
+        if path in weights or path.startswith("adapter_model.") or not path.endswith((*_WEIGHT_ENDINGS, ".py"))
     ]
 
 

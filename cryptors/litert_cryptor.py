@@ -7,7 +7,6 @@ from typing import Any
 from cryptors.base import Cryptor
 from cryptors.errors import ModelRejectedError
 from cryptors.frameworks import import_framework
-from cryptors.memory import PlaintextFile
 from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel
 from cryptors.signature import Signature, TensorSpec, bind_inputs
@@ -49,13 +48,14 @@ class LiteRtCryptor(Cryptor):
         """Returns the bytes of the `.tflite` file."""
         return model.file().read_all()
 
-    def _load(self, model: LockedModel | bytes, device: str = "cpu", **interpreter_options: Any) -> Any:
+    def _load(self, model: LockedModel, device: str = "cpu", **interpreter_options: Any) -> Any:
         """Returns an `ai_edge_litert.interpreter.Interpreter` whose tensors are allocated.
 
-        It maps a sealed memory file, which goes when the interpreter goes.
+        It holds on to the bytes of the file, and uses them where they are. Given a path instead, it would keep a
+        descriptor open, which programs that it starts inherit.
 
         Args:
-            model: the open locked model, or the bytes of a `.tflite` file.
+            model: the open locked model.
             device: "cpu"; delegates are for other devices.
             **interpreter_options: as in `Interpreter`: `num_threads`, `experimental_delegates` and others. With the
                 `experimental_op_resolver_type` BUILTIN_WITHOUT_DEFAULT_DELEGATES, LiteRT needs half of the memory and
@@ -63,24 +63,14 @@ class LiteRtCryptor(Cryptor):
         """
         _check_device(device)
         module = import_framework("ai_edge_litert.interpreter", "litert")
-        with PlaintextFile(len(model) if isinstance(model, bytes) else model.file().size) as memory:
-            if isinstance(model, bytes):
-                memory.view[:] = model
-            else:
-                model.file().read_all_into(memory.view)
-            memory.seal()
-            try:
-                interpreter = module.Interpreter(memory.path, **interpreter_options)
-                interpreter.allocate_tensors()
-            except (RuntimeError, ValueError) as cause:
-                raise _rejected(cause) from cause
-            return interpreter
+        return _interpreter(module, model.file().read_all(), interpreter_options)
 
     def _decrypt_bytes(self, data: bytes) -> bytes:
         return data
 
-    def _load_bytes(self, data: bytes, **options: Any) -> Any:
-        return self._load(data, **options)
+    def _load_bytes(self, data: bytes, device: str = "cpu", **interpreter_options: Any) -> Any:
+        _check_device(device)
+        return _interpreter(import_framework("ai_edge_litert.interpreter", "litert"), data, interpreter_options)
 
 
 def _check_device(device: str) -> None:
@@ -88,6 +78,15 @@ def _check_device(device: str) -> None:
         raise UsageError(
             f"LiteRT has no device {device!r}", "write cpu; in Python, load() takes delegates for other devices"
         )
+
+
+def _interpreter(module: Any, data: bytes, options: dict[str, Any]) -> Any:
+    try:
+        interpreter = module.Interpreter(None, data, **options)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as cause:
+        raise _rejected(cause) from cause
+    return interpreter
 
 
 def _rejected(cause: Exception) -> ModelRejectedError:

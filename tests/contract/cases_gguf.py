@@ -9,7 +9,7 @@ from cryptors import ModelType
 from tests.contract.case import Arrays, Case, patterned
 from tests.contract.networks import LARGE, PATTERNED, TINY, WIDE
 
-__all__ = ["CASES", "OPTIONS", "llama_outputs", "write_llama"]
+__all__ = ["CASES", "OPTIONS", "llama_outputs", "read_llama", "write_llama"]
 
 OPTIONS = {"n_ctx": 256, "n_batch": 8, "n_threads": 1, "n_threads_batch": 1, "logits_all": True}
 """One thread adds in one order, and the scores of every token are kept. Few tokens at a time need little memory."""
@@ -58,7 +58,7 @@ def write_llama(path: Path, width: int, tensors_in_a_file: int = 0) -> None:
 def _shapes(size: int) -> dict[str, tuple[int, ...]]:
     attention = {f"blk.0.attn_{part}": (size, size) for part in ("q", "k", "v", "output")}
     forward = {"blk.0.ffn_gate": (2 * size, size), "blk.0.ffn_up": (2 * size, size), "blk.0.ffn_down": (size, 2 * size)}
-    norms = {name: (size,) for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm")}
+    norms = dict.fromkeys(("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"), (size,))
     words = {name: (len(VOCABULARY), size) for name in ("token_embd", "output")}
     return {**words, **attention, **forward, **norms}
 

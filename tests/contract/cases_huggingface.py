@@ -1,6 +1,5 @@
-"""Hugging Face: a small BERT as `save_pretrained` writes it, in one file, in shards, and as a pickle."""
+"""Hugging Face: a small BERT as `save_pretrained` writes it, in one file and in shards."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from cryptors import ModelType
 from tests.contract.case import Arrays, Case, patterned
 from tests.contract.networks import LARGE, PATTERNED, TINY, WIDE
 
-__all__ = ["CASES", "bert_inputs"]
+__all__ = ["CASES", "bert_inputs", "make_bert", "make_sharded"]
 
 SIZES = {TINY: 8, WIDE: 512, PATTERNED: 512, LARGE: 1664}
 """Hidden sizes for the widths of the other cases' networks, so that models become about as large as those."""
@@ -49,15 +48,6 @@ def make_sharded(folder: Path, width: int) -> Path:
     return folder / "bert"
 
 
-def make_pickled(folder: Path, width: int) -> Path:
-    """Writes a directory as those are that come from the time before safetensors."""
-    bert = make_bert(width)
-    (folder / "bert").mkdir()
-    (folder / "bert" / "config.json").write_text(json.dumps(bert.config.to_dict()))
-    torch.save(bert.state_dict(), folder / "bert" / "pytorch_model.bin")
-    return folder / "bert"
-
-
 def read_bert(path: Path) -> Any:
     from transformers import BertModel
 
@@ -77,16 +67,16 @@ def bert_outputs(bert: Any) -> Arrays:
     return {name: outputs[name].numpy() for name in ("last_hidden_state", "pooler_output")}
 
 
-NEEDS = {name: "huggingface" for name in ("transformers", "torch", "safetensors")}
+NEEDS = dict.fromkeys(("transformers", "torch", "safetensors"), "huggingface")
+ALSO = frozenset({ModelType.MODEL_SAFETENSORS})
 
 CASES = [
     Case(
         name, ModelType.MODEL_HUGGINGFACE, make, read_bert, bert_outputs, lambda path: bert_outputs(read_bert(path)),
-        NEEDS, inputs=bert_inputs, also=also,
+        needs, inputs=bert_inputs, also=ALSO,
     )
-    for name, make, also in (
-        ("huggingface", make_directory, frozenset({ModelType.MODEL_SAFETENSORS})),
-        ("huggingface-sharded", make_sharded, frozenset({ModelType.MODEL_SAFETENSORS})),
-        ("huggingface-pickled", make_pickled, frozenset()),
+    for name, make, needs in (
+        ("huggingface", make_directory, NEEDS),
+        ("huggingface-sharded", make_sharded, {"transformers": "huggingface"}),
     )
 ]  # fmt: skip

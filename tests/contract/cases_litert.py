@@ -20,7 +20,7 @@ def make_litert(folder: Path, width: int, signature: str | None = "serving_defau
         signature: the name of its signature; None for a graph without any.
         custom: the name of an operator of somebody else's that stands in the place of the last layer.
     """
-    import flatbuffers
+    import flatbuffers  # type: ignore[import-untyped]
     from ai_edge_litert import schema_py_generated as schema
 
     weights = trained_weights(width)

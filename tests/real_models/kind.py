@@ -79,9 +79,9 @@ class Kind:
         inputs: what `weightlock run` would give this model; None where it cannot run here.
         options: what `load` needs beside a key.
         load: opens the locked model.
-        only_bytes: whether nothing runs, because that needs a GPU: `run` returns the plaintext's bytes.
-        noise: how far two runs of one plaintext may lie apart. All frameworks here repeat themselves to the last bit.
-        agrees: how far the output may lie from PyTorch's, where the model is the real one.
+        only_bytes: whether nothing runs, because that needs a GPU: `read`, `load` and `run` give digests of files.
+        agrees: how far the output may lie from PyTorch's, which shows that the model is the real one. From the
+            plaintext's own it must not differ at all: all frameworks here repeat themselves to the last bit.
     """
 
     model: RealModel
@@ -94,7 +94,6 @@ class Kind:
     options: dict[str, Any] = field(default_factory=dict)
     load: Callable[["Kind", Path, bytes], Any] = load
     only_bytes: bool = False
-    noise: float = 0.0
     agrees: float = 1e-4
 
     @property

@@ -1,13 +1,12 @@
 """Real plans of TensorRT for RTX, which builds them without a GPU: here they travel as bytes, and nothing runs them."""
 
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from cryptors import CryptorFactory, ModelType
-from cryptors.reader import LockedModel
-from cryptors.unpack import unpack
+from tests.real_models.digests import digests, unpacked_digests
 from tests.real_models.kind import Kind, RealModel, kept
 from tests.real_models.minilm import MINILM
 from tests.real_models.onnx_kinds import onnx_bytes
@@ -43,28 +42,20 @@ def make_torch2trt(model: RealModel, folder: Path) -> Path:
     return folder / "model.pth"
 
 
-def decrypt(kind: Kind, locked: Path, content_key: bytes) -> Any:
-    return CryptorFactory.instance(kind.model_type).decrypt(locked, content_key)
-
-
-def unpacked(kind: Kind, locked: Path, content_key: bytes) -> bytes:
-    """Returns the file that `weightlock decrypt` writes: the cryptor itself gives no less than a module on a GPU."""
-    output = locked.with_suffix(".unpacked")
-    with LockedModel(locked, content_key) as model:
-        unpack(model, output)
-    return output.read_bytes()
+def decrypted_digests(kind: Kind, locked: Path, content_key: bytes) -> list[str]:
+    return [sha256(CryptorFactory.instance(kind.model_type).decrypt(locked, content_key)).hexdigest()]
 
 
 def kinds(model: RealModel) -> list[Kind]:
     """Returns the forms of one model."""
     return [
         Kind(
-            model, "tensorrt", ModelType.MODEL_TENSORRT, lambda folder: make_plan(model, folder), Path.read_bytes,
-            lambda data: data, load=decrypt, only_bytes=True,
+            model, "tensorrt", ModelType.MODEL_TENSORRT, lambda folder: make_plan(model, folder), digests, list,
+            load=decrypted_digests, only_bytes=True,
         ),
         Kind(
-            model, "torch2trt", ModelType.MODEL_TORCH2TRT, lambda folder: make_torch2trt(model, folder),
-            Path.read_bytes, lambda data: data, load=unpacked, only_bytes=True,
+            model, "torch2trt", ModelType.MODEL_TORCH2TRT, lambda folder: make_torch2trt(model, folder), digests, list,
+            load=unpacked_digests, only_bytes=True,
         ),
     ]  # fmt: skip
 

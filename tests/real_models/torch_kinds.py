@@ -31,7 +31,8 @@ def fresh_module(model: RealModel, state: dict[str, Any]) -> Any:
 
     Copies would lie elsewhere, and PyTorch computes the last bit otherwise for weights that are aligned otherwise.
     """
-    module = type(model.module())().eval()
+    with torch.device("meta"):
+        module = type(model.module())().eval()
     module.load_state_dict(state, assign=True)
     return module
 

@@ -35,34 +35,52 @@ def write_unused_engine(saved_model: Path) -> Path:
     one of TF-TRT by its graph's text, and loads everywhere.
     """
 
-    def change(graph: Any) -> None:
-        function = graph.library.function.add()
-        function.signature.name = f"{SEGMENT}_native_segment"
-
-    return change_saved_model(saved_model, change)
+    return change_saved_model(saved_model, _add_native_segment)
 
 
-def write_converted(saved_model: Path, engine: bytes) -> Path:
-    """Makes a SavedModel into what TF-TRT's converter writes, as far as the form of its files goes.
+def _add_native_segment(graph: Any) -> None:
+    graph.library.function.add().signature.name = f"{SEGMENT}_native_segment"
 
-    A node of the operation TRTEngineOp takes the place of the multiplications, and its engine lies among the assets.
+
+def write_converted(folder: Path, engine: bytes) -> Path:
+    """Writes what TF-TRT's converter writes, as far as the form of its files goes, and returns the directory.
+
+    TensorFlow itself saves the model, with the engine among its assets. Then a node of the operation TRTEngineOp takes
+    the place of the multiplication, and a function gives the engine's file to that operation, as TF-TRT does. No
+    converter was there to compare with; no TensorFlow can run it.
     """
+    from cryptors.tensorflow_inference import import_tensorflow
 
-    def change(graph: Any) -> None:
-        for function in graph.library.function:
-            for node in function.node_def:
-                if node.op == "MatMul":
-                    node.op = "TRTEngineOp"
-                    node.name = SEGMENT
-                    node.ClearField("attr")
-                    node.attr["serialized_segment"].s = b""
-                    node.attr["segment_func"].func.name = f"{SEGMENT}_native_segment"
-                    node.attr["static_engine"].b = False
-                    node.attr["precision_mode"].s = b"FP16"
+    tensorflow = import_tensorflow()
+    file = folder / f"trt-serialized-engine.{SEGMENT}"
+    file.write_bytes(engine)
+    network = tensorflow.Module()
+    network.engine, network.weight = tensorflow.saved_model.Asset(str(file)), tensorflow.Variable([[2.0], [3.0]])
+    network.run = tensorflow.function(
+        lambda x: {"y": tensorflow.matmul(x, network.weight)}, [tensorflow.TensorSpec([None, 2], name="x")]
+    )
+    tensorflow.saved_model.save(network, str(folder / "network"), {"serving_default": network.run})
+    file.unlink()
+    return change_saved_model(folder / "network", _convert)
 
-    (saved_model / "assets").mkdir(exist_ok=True)
-    (saved_model / "assets" / f"trt-serialized-engine.{SEGMENT}").write_bytes(engine)
-    return change_saved_model(saved_model, change)
+
+def _convert(graph: Any) -> None:
+    for node in (node for function in graph.library.function for node in function.node_def if node.op == "MatMul"):
+        node.op = "TRTEngineOp"
+        node.ClearField("attr")
+        node.attr["segment_func"].func.name = f"{SEGMENT}_native_segment"
+        node.attr["serialized_segment"].s = b""
+        node.attr["precision_mode"].s = b"FP16"
+        node.attr["static_engine"].b = False
+        node.attr["max_cached_engines_count"].i = 1
+    _add_native_segment(graph)
+    initializer = graph.library.function.add()
+    initializer.signature.name = "__inference__initializer_1"
+    initializer.signature.input_arg.add(name="filename").type = 7  # DT_STRING
+    handle = initializer.node_def.add(name="TRTEngineResource", op="CreateTRTResourceHandle")
+    handle.attr["resource_name"].s = SEGMENT.encode()
+    names = ("TRTEngineResource:resource_handle:0", "filename")
+    initializer.node_def.add(name="InitializeTRTResource", op="InitializeTRTResource", input=names)
 
 
 def change_saved_model(saved_model: Path, change: Callable[[Any], None]) -> Path:

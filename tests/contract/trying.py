@@ -1,0 +1,103 @@
+"""Locks and loads models that may be bad in a process of its own, which may crash: see tried_program.py."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import tests
+from tests.contract.case import Case
+
+__all__ = ["Tried", "Trying", "trying"]
+
+LIMIT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of a model.
+
+    Attributes:
+        stage: what failed: "encrypt", "load" or "use"; "done" where nothing did; "crash" where the process died.
+        reason, message: of our own error.
+        raw: the traceback of an error that is not ours, or how the process ended.
+        arrays: digests of what the model gave.
+        memory_files: how many memory files stayed open or mapped.
+        left: what stayed in the directory for temporary files.
+    """
+
+    stage: str
+    reason: str = ""
+    message: str = ""
+    raw: str = ""
+    arrays: dict[str, str] = field(default_factory=dict)
+    memory_files: int = 0
+    left: list[str] = field(default_factory=list)
+
+
+class Trying:
+    """The process. It starts when it is first needed, and again when it has died.
+
+    Args:
+        folder: an empty one: its home, its place for temporary files, and where it runs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[str] | None = None
+        self._intact: dict[str, Tried] = {}
+
+    def __call__(self, case: Case, plaintext: Path, locked: Path) -> Tried:
+        """Locks a model, loads it, and uses it."""
+        if self._process is None:
+            self._process = self._start()
+        process = self._process
+        assert process.stdin
+        assert process.stdout
+        limit = threading.Timer(LIMIT_SECONDS, process.kill)
+        limit.start()
+        process.stdin.write(json.dumps([case.name, str(plaintext), str(locked)]) + "\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        limit.cancel()
+        return Tried(**json.loads(answer)) if answer else Tried("crash", raw=f"the process ended: {self.close()}")
+
+    def intact(self, case: Case, plaintext: Path, locked: Path) -> Tried:
+        """Returns what the intact model of a case gives."""
+        if case.name not in self._intact:
+            self._intact[case.name] = self(case, plaintext, locked)
+            assert self._intact[case.name].stage == "done", self._intact[case.name]
+        return self._intact[case.name]
+
+    def close(self) -> int | None:
+        """Ends the process, and returns its exit code if there was one."""
+        if self._process is None:
+            return None
+        with self._process as process:  # Closes its standard input, at which it ends, and waits.
+            self._process = None
+        return process.returncode
+
+    def _start(self) -> "subprocess.Popen[str]":
+        root, folder = Path(tests.__file__).parent.parent, str(self._folder)
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.contract.tried_program"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(root), "HOME": folder, "TMPDIR": folder},
+        )
+
+
+@pytest.fixture(scope="module")
+def trying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trying]:
+    """Returns the process, one for all tests of a module: frameworks take long to import."""
+    process = Trying(tmp_path_factory.mktemp("trying"))
+    yield process
+    process.close()
