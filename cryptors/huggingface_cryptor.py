@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cryptors.base import Cryptor
-from cryptors.errors import ModelRejectedError, ModelTypeError, UnsafePickleError
+from cryptors.detect import MAX_CONFIG_BYTES
+from cryptors.errors import ModelRejectedError, ModelSourceError, ModelTypeError, UnsafePickleError
 from cryptors.frameworks import first_line, import_framework
-from cryptors.huggingface_files import INDEX_ENDINGS, needed_files, read_config
+from cryptors.huggingface_files import INDEX_ENDINGS, find_weights, needed_files, parse_config, read_config
 from cryptors.memory_folder import PlaintextFolder
 from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel
@@ -19,6 +20,7 @@ from cryptors.source import ModelSource
 from cryptors.torch_inference import check_device
 from cryptors.weight_shards import check_shards
 from licensing.errors import UsageError
+from licensing.files import read_bounded
 
 __all__ = ["HuggingFaceCryptor"]
 
@@ -106,9 +108,16 @@ class HuggingFaceCryptor(Cryptor):
         raise ModelTypeError("a file of the old toolkit is no Hugging Face model, which is a directory")
 
     def _source(self, model: Path) -> ModelSource:
-        """Returns the model's files; refuses a directory that lacks a shard which its index names."""
+        """Returns the model's files; refuses a directory without weights, or without a shard which its index names."""
         source = super()._source(model)
         check_shards(model, source, INDEX_ENDINGS)
+        paths = [file.path for file in source.index.files]
+        config = parse_config(read_bounded(model / "config.json", "configuration", MAX_CONFIG_BYTES))
+        if find_weights(config, paths) is None and not any(path.startswith("adapter_model.") for path in paths):
+            raise ModelSourceError(
+                f"the directory {str(model)!r} holds no weights under a name that transformers looks for",
+                "save the model with save_pretrained, which writes model.safetensors",
+            )
         return source
 
 
@@ -161,11 +170,15 @@ def _from_pretrained(loader: Any, folder: Path, config: dict[str, Any], **option
             "the vendor can save them as safetensors",
         ) from cause
     except Exception as cause:
-        if "auto_map" not in config or "trust_remote_code" not in str(cause):
-            raise
+        if "auto_map" in config and "trust_remote_code" in str(cause):
+            raise ModelRejectedError(
+                "the model brings code of its own, which is never run",
+                "the vendor can save it as one of the models that transformers has itself",
+            ) from cause
+        # The folder is gone when somebody reads the message.
+        said = Exception(str(cause).replace(f"{folder}/", "").replace(str(folder), "of the model"))
         raise ModelRejectedError(
-            "the model brings code of its own, which is never run",
-            "the vendor can save it as one of the models that transformers has itself",
+            f"transformers did not accept the decrypted model: {first_line(said).rstrip(' .!')}"
         ) from cause
 
 

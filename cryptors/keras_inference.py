@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cryptors.errors import ModelTypeError
+from cryptors.errors import FrameworkUnsuitableError, ModelTypeError
 from cryptors.keras_file import import_keras
 from cryptors.signature import Signature, bind_inputs
 from cryptors.tensorflow_inference import arrays_by_name, import_tensorflow, on_device, running, tensor_spec
@@ -29,9 +29,15 @@ def run_keras(model: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]
 
     Raises:
         ModelTypeError: as in `keras_signature`.
+        FrameworkUnsuitableError: Keras computes with something else than TensorFlow.
         UsageError: the inputs are not those of the model.
         ModelRejectedError: TensorFlow failed.
     """
+    if (backend := import_keras().backend.backend()) != "tensorflow":
+        raise FrameworkUnsuitableError(
+            f"Keras computes with {backend} here, and not with TensorFlow",
+            "set KERAS_BACKEND=tensorflow before Keras is imported, or call what load() returns",
+        )
     tensorflow, wanted = import_tensorflow(), _inputs(model)
     names = list(_by_name(wanted, _input_names(wanted)))
     bound = bind_inputs(inputs, names)

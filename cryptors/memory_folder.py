@@ -49,10 +49,10 @@ class PlaintextFolder:
             raise
 
     def close(self) -> None:
-        """Removes the directory and gives the memory back."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Gives the memory back and removes the directory, in this order: removing needs descriptors as well."""
         while self._memories:
             self._memories.pop().close()
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def _add(self, model: LockedModel, path: str, link: Path) -> None:
         file = model.file(path)

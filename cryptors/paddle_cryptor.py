@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from cryptors.base import Cryptor
 from cryptors.detect import check_type, detect_type
 from cryptors.errors import ModelMalformedError, ModelSourceError, ModelTypeError
+from cryptors.file_formats import BEGINNING_BYTES, is_paddle_json
 from cryptors.memory_folder import PlaintextFolder
 from cryptors.model_type import ModelType
 from cryptors.paddle_inference import (
@@ -29,6 +31,7 @@ from cryptors.reader import LockedModel
 from cryptors.signature import Signature
 from cryptors.source import ModelSource, scan_source
 from licensing.errors import UsageError
+from licensing.files import open_input
 
 __all__ = ["PaddleCryptor", "program_folder"]
 
@@ -124,14 +127,25 @@ class PaddleCryptor(Cryptor):
             parameters = files.get(_parameters_of(entry))
             check_parameters(files[entry], parameters)
             return ModelSource(files, directory=True, entry=entry)
-        if _is_state_dict(model):
+        if self._is_state_dict(model):
             return ModelSource(files, directory=False)
-        check_type(model, self.model_type)
         beside = model.with_suffix(PARAMETERS_ENDING)
         check_parameters(model, beside if beside.exists() else None)
         if not beside.exists():
             return ModelSource(files, directory=False)
         return ModelSource({**files, beside.name: beside}, directory=True, entry=model.name)
+
+    def _is_state_dict(self, model: Path) -> bool:
+        """Returns whether a file is a state dict; refuses one that is cut short, and what is no Paddle model."""
+        with open_input(model, "model") as file:
+            pickled = is_pickle(file)
+            whole = pickled and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) == pickle.STOP
+        # Those of programs in static mode have nothing but their names to tell them from other pickles.
+        if not pickled or model.suffix not in STATE_DICT_ENDINGS or detect_type(model) is not None:
+            check_type(model, self.model_type)
+        if pickled and not whole:
+            raise ModelSourceError(f"the state dict {str(model)!r} is cut short")
+        return pickled
 
     def _single_program(self, model: Path, files: dict[str, Path]) -> str:
         programs = [
@@ -165,8 +179,9 @@ class PaddleCryptor(Cryptor):
 def program_folder(model: LockedModel) -> Iterator[Path]:
     """Gives the path of a program in memory, with its parameters beside it, for as long as the context lasts.
 
-    Paddle reads both whole while it makes a predictor or layer, and needs them no more. It also takes programs as
-    buffers, which needs ten times the model's memory and crashes the process for the programs of Paddle 3.
+    Paddle reads both whole while it makes a predictor or layer, and then needs them only to clone the predictor of a
+    program of Paddle 3, which fails: load the model once more instead. Paddle also takes programs as buffers, but with
+    ten times the model's memory, and the programs of Paddle 3 crash the process there.
 
     Args:
         model: the open locked model.
@@ -175,7 +190,7 @@ def program_folder(model: LockedModel) -> Iterator[Path]:
         ModelMalformedError: the model has no parameters, and its program wants some.
     """
     entry = model.file()
-    ending = ".json" if entry.read(1) == b"{" else ".pdmodel"
+    ending = ".json" if is_paddle_json(entry.read(BEGINNING_BYTES)) else ".pdmodel"
     names = {entry.path: f"m{ending}"}  # Neutral names: the file system sees them.
     parameters = _parameters_of(entry.path)
     sizes = {file.path: file.size for file in model.index.files}
@@ -194,17 +209,3 @@ def _parameters_of(program: str) -> str:
 
 def _buffered(model: LockedModel) -> io.BufferedReader:
     return io.BufferedReader(model.file(), BUFFER_BYTES)
-
-
-def _is_state_dict(model: Path) -> bool:
-    """Returns whether a file has the name of a state dict and is one whole pickle.
-
-    Those of models in static mode have nothing else by which `detect_type` could tell them.
-    """
-    if model.suffix not in STATE_DICT_ENDINGS:
-        return False
-    with open(model, "rb") as file:
-        if not is_pickle(file):
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"."

@@ -130,11 +130,11 @@ def let_go(error: BaseException) -> None:
 def reason_of(cause: Exception) -> str:
     """Returns the line of an error in which TensorFlow says what is wrong.
 
-    An error within a graph begins with where it happened, and names the node behind what happened.
+    An error within a graph can begin with where it happened, and names the node behind what happened.
     """
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     for before, line in itertools.pairwise(lines):
-        if line.startswith("[["):
+        if lines[0] == "Graph execution error:" and line.startswith("[["):
             return before[:200]
     return first_line(cause)
 

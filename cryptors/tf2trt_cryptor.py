@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from cryptors.base import Cryptor
-from cryptors.errors import FrameworkUnsuitableError, ModelTypeError
+from cryptors.errors import FrameworkMissingError, FrameworkUnsuitableError, ModelTypeError
+from cryptors.frameworks import import_framework
 from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel
 from cryptors.signature import Signature
@@ -59,10 +60,11 @@ class Tf2TrtCryptor(Cryptor):
 
 
 def check_tensorrt() -> None:
-    """Refuses a TensorFlow that was built without TensorRT: it knows none of the operations that run engines.
+    """Refuses a TensorFlow without TensorRT, which knows none of the operations that run engines.
 
     Raises:
-        FrameworkUnsuitableError: saying which have it.
+        FrameworkUnsuitableError: it was built without; the hints say which was built with it.
+        FrameworkMissingError: TensorRT's libraries are not here. TensorFlow would end the process when it needs them.
     """
     tensorflow = import_tensorflow()
     if not tensorflow.sysconfig.get_build_info().get("is_tensorrt_build"):
@@ -71,4 +73,11 @@ def check_tensorrt() -> None:
             f"this TensorFlow ({tensorflow.__version__}) was built without TensorRT, which models of TF-TRT need",
             "TensorFlow 2.17 was the last release with it, in its builds for CUDA on Linux",
             "or encrypt the model from which this one was converted",
+        )
+    tensorrt = import_framework("tensorflow.compiler.tf2tensorrt._pywrap_py_utils", "tensorflow")
+    if not tensorrt.is_tensorrt_enabled():
+        version = ".".join(map(str, tensorrt.get_linked_tensorrt_version()))
+        raise FrameworkMissingError(
+            f"TensorFlow does not find the libraries of TensorRT {version}, which models of TF-TRT need",
+            f"install that version, so that libnvinfer.so.{version} is where LD_LIBRARY_PATH leads",
         )

@@ -18,8 +18,9 @@ Weights = dict[str, Any]
 def new_layer(width: int, weights: Weights | None = None) -> Any:
     """Returns the network as a layer, ready to infer; without weights, with some of its own."""
     paddle = import_paddle()
+    base: Any = paddle.nn.Layer
 
-    class Network(paddle.nn.Layer):  # type: ignore[misc]
+    class Network(base):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.first = linear(paddle, width, width, "first", weights)

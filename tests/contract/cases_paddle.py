@@ -1,5 +1,7 @@
 """Paddle: programs in the formats of Paddle 2 and 3, and state dicts. Paddle-TRT: with a stand-in for TensorRT."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,13 @@ def architecture(width: int) -> tuple[str, ...]:
     return ("--architecture", f"{Path(__file__).with_name('paddle_networks.py')}:{name}_network")
 
 
+@contextlib.contextmanager
+def tensorrt() -> Iterator[None]:
+    """A Paddle that was built with TensorRT, and a GPU."""
+    with paddle_tensorrt():
+        yield
+
+
 def on_gpu(width: int) -> tuple[str, ...]:
     return ("--device", "cuda:0")
 
@@ -124,6 +133,6 @@ CASES = [
     ),
     Case(
         "paddle2trt", ModelType.MODEL_PADDLE2TRT, make_pdmodel, read_program, predictor_outputs, run_program, PADDLE,
-        run_arguments=on_gpu, also=frozenset({ModelType.MODEL_PADDLE}), stand_in=paddle_tensorrt,
+        run_arguments=on_gpu, also=frozenset({ModelType.MODEL_PADDLE}), stand_in=tensorrt,
     ),
 ]  # fmt: skip

@@ -19,7 +19,7 @@ __all__ = ["trying"]
 pytestmark = pytest.mark.slow
 
 REASONS = {
-    "file_unreadable": "the model, or a file of it, is not there",
+    "file_not_found": "the model, or a file of it, is not there",
     "model_malformed": "parts of the model that we read do not fit together",
     "model_rejected": "its framework does not accept it",
     "model_source_invalid": "it holds what no model holds, or lacks what it needs",
@@ -54,7 +54,7 @@ class Spoiling:
         self.sizes = {path.relative_to(self._plain): path.stat().st_size for path in files}
         self.is_directory = subject.plaintext.is_dir()
         self.place = subject.plaintext.name if self.is_directory else "."
-        self._intact = self._try(self._plain)
+        self._intact = trying.once(subject.case.name, lambda: self._try(self._plain))
         assert self._intact.stage == "done", self._intact
 
     def __call__(self, spoil: Callable[..., object], *arguments: Any) -> Tried:
@@ -107,12 +107,6 @@ def test_file_cut_short(spoilt: Spoiling) -> None:
             spoilt(cut, path, length)
 
 
-def test_large_file_cut_short(wide: Subject, trying: Trying, tmp_path: Path) -> None:
-    spoilt = Spoiling(wide, trying, tmp_path)
-    path, size = max(spoilt.sizes.items(), key=lambda file: file[1])
-    assert spoilt(cut, path, size // 2).stage != "done"
-
-
 def cut(folder: Path, path: Path, length: int) -> None:
     os.truncate(folder / path, length)
 
@@ -137,11 +131,12 @@ def replace_by_links(folder: Path, paths: list[Path]) -> None:
         (folder / path).symlink_to(moved)
 
 
-@pytest.mark.parametrize("count", [1, MANY_FILES])
-def test_more_files(spoilt: Spoiling, count: int) -> None:
+def test_more_files(spoilt: Spoiling) -> None:
     """In a directory they become part of the model, and beside a file they do not; in neither do they matter."""
-    tried = spoilt(add_files, spoilt.place, count)
-    assert tried.stage == "done" or (count == MANY_FILES and tried.reason == "model_too_large")
+    assert spoilt(add_files, spoilt.place, 1).stage == "done"
+    if spoilt.is_directory:
+        tried = spoilt(add_files, spoilt.place, MANY_FILES)
+        assert tried.stage == "done" or tried.reason == "model_too_large"
 
 
 def add_files(folder: Path, place: str, count: int) -> None:
@@ -153,7 +148,7 @@ def test_what_no_model_holds(spoilt: Spoiling) -> None:
     """A directory that holds such things is refused, and what lies beside a file is not looked at."""
     for add, reason in (
         (add_link_to_folder, "model_source_invalid"),
-        (add_dangling_link, "file_unreadable"),
+        (add_dangling_link, "file_not_found"),
         (add_name_that_is_no_text, "model_source_invalid"),
     ):
         tried = spoilt(add, spoilt.place)

@@ -1,7 +1,7 @@
 """What trying.py starts: locks, loads and uses models that may be bad.
 
-Each line of standard input is a JSON list: the name of a case, the path of a plaintext model, and the path of the locked
-model to write. What became of it goes to standard output, as the members of `trying.Tried` in a line.
+Each line of standard input is a JSON list: the name of a case, the path of a plaintext model, and the path of the
+locked model to write. What became of it goes to standard output, as the members of `trying.Tried` in a line.
 """
 
 import contextlib
@@ -38,6 +38,7 @@ def main() -> None:
         with cases[name].stand_in():
             tried = try_model(cases[name], plaintext, locked)
         gc.collect()
+        gc.freeze()  # What frameworks keep for themselves would be looked through each time.
         tried["memory_files"] = memory_files() - before
         tried["left"] = sorted(set(os.listdir(tempfile.gettempdir())) - there)
         print(json.dumps(tried), file=answers, flush=True)

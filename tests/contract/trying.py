@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class Trying:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
-        self._intact: dict[str, Tried] = {}
+        self._found: dict[str, Tried] = {}
 
     def __call__(self, case: Case, plaintext: Path, locked: Path) -> Tried:
         """Locks a model, loads it, and uses it."""
@@ -68,12 +68,11 @@ class Trying:
         limit.cancel()
         return Tried(**json.loads(answer)) if answer else Tried("crash", raw=f"the process ended: {self.close()}")
 
-    def intact(self, case: Case, plaintext: Path, locked: Path) -> Tried:
-        """Returns what the intact model of a case gives."""
-        if case.name not in self._intact:
-            self._intact[case.name] = self(case, plaintext, locked)
-            assert self._intact[case.name].stage == "done", self._intact[case.name]
-        return self._intact[case.name]
+    def once(self, name: str, find: Callable[[], Tried]) -> Tried:
+        """Returns what `find` found when this was first called with a name."""
+        if name not in self._found:
+            self._found[name] = find()
+        return self._found[name]
 
     def close(self) -> int | None:
         """Ends the process, and returns its exit code if there was one."""

@@ -1,10 +1,7 @@
-"""What the tests of the Hugging Face cryptor share: a small BERT, and a watch on what it leaves behind."""
+"""What the tests of the Hugging Face cryptor share: a small BERT, and what it must give."""
 
 import json
-import os
-import socket
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +16,11 @@ from tests.cryptors.containers import CONTENT_KEY, write_container
 
 __all__ = [
     "HUGGINGFACE", "WORDS", "assert_refused", "bert", "change_json", "contents", "load", "load_container", "lock",
-    "memory_only", "state",
+    "state",
 ]  # fmt: skip
 
 HUGGINGFACE = CryptorFactory.instance("huggingface")
 WORDS = bert_inputs(TINY)
-
-
-@pytest.fixture
-def memory_only(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing goes to the network, and no temporary file and no memory file stays behind."""
-
-    def refuse(*arguments: Any) -> None:
-        raise AssertionError("a connection")
-
-    folder = tmp_path_factory.mktemp("scratch")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    yield
-    assert [path.name for path in folder.iterdir() if path.name.startswith("weightlock")] == []
-    links = [Path("/proc/self/fd") / number for number in os.listdir("/proc/self/fd")]
-    assert [link for link in links if link.is_symlink() and "memfd:weightlock" in os.readlink(link)] == []
 
 
 @pytest.fixture

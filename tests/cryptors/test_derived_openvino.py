@@ -1,5 +1,6 @@
 """OpenVINO's compiled models, made from a locked model, stay locked under its license."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from cryptors import CryptorFactory, ModelTypeError, load_derived, load_model, lock_derived, read_header
+from cryptors.openvino_runtime import import_openvino
 from tests.cryptors.containers import CONTENT_KEY
 from tests.licensed_box import LicensedBox
 from tests.patterned_models import WEIGHTS, holds_pattern
@@ -17,9 +19,8 @@ X: Any = np.ones((2, len(WEIGHTS)), np.float32)
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A product with a matrix whose bytes are a pattern, as IR, locked."""
-    import openvino
-    from openvino import opset13
-
+    openvino = import_openvino()
+    opset13 = importlib.import_module("openvino.opset13")
     folder = tmp_path_factory.mktemp("openvino")
     x = opset13.parameter([2, len(WEIGHTS)], np.float32, name="x")
     model = openvino.Model([opset13.matmul(x, opset13.constant(WEIGHTS), False, False)], [x], "product")

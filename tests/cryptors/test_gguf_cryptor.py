@@ -1,8 +1,6 @@
 """GGUF: models in several files, what llama.cpp refuses, and options that it would ignore."""
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +16,10 @@ from tests.contract.cases_gguf import OPTIONS, llama_outputs, read_llama, write_
 from tests.contract.networks import TINY
 from tests.cryptors.containers import CONTENT_KEY, write_container
 
+pytestmark = pytest.mark.usefixtures("memory_only")
+
 GGUF = CryptorFactory.instance("gguf")
 FIRST, SECOND, THIRD = (f"llama-{number:05}-of-00003.gguf" for number in (1, 2, 3))
-
-
-@pytest.fixture(autouse=True)
-def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No temporary file and no memory file stays behind any test."""
-    folder = tmp_path_factory.mktemp("scratch")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield
-    assert list(folder.iterdir()) == []
-    links = [Path("/proc/self/fd") / number for number in os.listdir("/proc/self/fd")]
-    assert [link for link in links if link.is_symlink() and "memfd:weightlock" in os.readlink(link)] == []
 
 
 @pytest.fixture

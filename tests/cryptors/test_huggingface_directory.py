@@ -90,6 +90,18 @@ def test_shard_that_is_missing_is_noticed_by_the_vendor(tmp_path: Path) -> None:
     assert shard.name in error.message
 
 
+def test_directory_without_weights_is_noticed_by_the_vendor(bert: Path) -> None:
+    """transformers looks for its own names only, and the customer would be told so."""
+    (bert / "model.safetensors").rename(bert / "weights.safetensors")
+    error = assert_refused("model_source_invalid", lock, bert)
+    assert "no weights" in error.message
+    error = assert_refused("model_rejected", load_container, contents(bert), bert.parent)
+    assert "no file named model.safetensors" in error.message
+    assert "weightlock-" not in error.message
+    change_json(bert / "config.json", transformers_weights="weights.safetensors")
+    assert torch.equal(state(load(bert)), state(make_bert(TINY)))
+
+
 @pytest.mark.parametrize("index", [INDEX, "pytorch_model.bin.index.json"])
 def test_index_that_is_none(bert: Path, index: str) -> None:
     (bert / "model.safetensors").rename(bert / "another.bin")

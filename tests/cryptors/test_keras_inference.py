@@ -70,6 +70,13 @@ def test_class_of_its_own(keras: Any) -> None:
         assert error.message == "the Keras model does not say which inputs it takes"
 
 
+def test_keras_on_another_backend(keras: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3)])
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    error = assert_refused("framework_unsuitable", TENSORFLOW.infer, model, {"x": X}, "cpu")
+    assert error.message == "Keras computes with jax here, and not with TensorFlow"
+
+
 def test_inputs_that_do_not_fit(keras: Any) -> None:
     model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3, name="y")])
     for wrong in (X[:, :2], np.array(["text"]), np.array([{}], dtype=object)):

@@ -73,6 +73,18 @@ def test_tensorflow_without_tensorrt_decrypts_nothing(model: Path, monkeypatch: 
     assert_refused("framework_unsuitable", TF2TRT.run_options, "cpu", None, False)
 
 
+def test_libraries_of_tensorrt_that_are_not_there(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow 2.17 without them ends the process when a model needs them."""
+    tensorflow = import_tensorflow()
+    monkeypatch.setattr(tensorflow.sysconfig, "get_build_info", lambda: {"is_tensorrt_build": True})
+    from tensorflow.compiler.tf2tensorrt import _pywrap_py_utils
+
+    monkeypatch.setattr(_pywrap_py_utils, "get_linked_tensorrt_version", lambda: (8, 6, 1))
+    error = assert_refused("framework_missing", TF2TRT.load, lock(model), CONTENT_KEY)
+    needed = "libraries of TensorRT 8.6.1, which models of TF-TRT need"
+    assert error.message == f"TensorFlow does not find the {needed}"
+
+
 def test_stand_in_has_no_operation_of_tensorrt(model: Path) -> None:
     """So does a TensorFlow that says that it was built with TensorRT, and whose libraries are not there."""
     with tensorrt_enabled():

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tools.demo_model import find_minilm
 
 __all__ = ["KINDS"]
 
-NAMES = {
+NAMES: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"^conv1\.": "resnet.embedder.embedder.convolution.",
     r"^bn1\.": "resnet.embedder.embedder.normalization.",
     r"^fc\.": "classifier.1.",

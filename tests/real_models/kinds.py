@@ -1,6 +1,11 @@
 """All forms of the real models, one module for each family of frameworks.
 
-Left out, because the format cannot hold it: ResNet-18 in GGUF (llama.cpp has no networks of convolutions).
+Left out:
+
+- ResNet-18 in GGUF: llama.cpp has no networks of convolutions.
+- Both in TF-TRT: only a TensorFlow with TensorRT converts models, on a GPU.
+- MiniLM in HDF5: Keras writes it and cannot read it back, because that format has layers only, and no operations.
+- MiniLM as a Paddle program of before Paddle 3, and so for Paddle-TRT: Paddle 3.3 fails to write its own layers so.
 """
 
 from tests.real_models import (

@@ -96,8 +96,9 @@ class MiniLM(nn.Module):  # type: ignore[misc]
 @kept
 def module() -> Any:
     """Returns the module with the trained weights, ready to infer."""
-    network = MiniLM().eval()
-    network.load_state_dict(load_file(find_minilm() / "model.safetensors"))
+    with torch.device("meta"):  # Weights that are replaced at once need not be made.
+        network = MiniLM().eval()
+    network.load_state_dict(load_file(find_minilm() / "model.safetensors"), assign=True)
     return network
 
 

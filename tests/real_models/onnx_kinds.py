@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 
 from cryptors import ModelType
-from cryptors.openvino_cryptor import import_openvino
+from cryptors.openvino_runtime import import_openvino
 from tests.real_models.kind import Kind, RealModel, kept
 from tests.real_models.minilm import MINILM
 from tests.real_models.resnet18 import RESNET18

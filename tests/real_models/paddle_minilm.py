@@ -34,7 +34,7 @@ def minilm_layer() -> Any:
     paddle = import_paddle()
     nn = paddle.nn
 
-    class MiniLM(nn.Layer):  # type: ignore[misc]
+    class MiniLM(nn.Layer):  # type: ignore[misc, name-defined]
         """Tokens and their mask to embeddings."""
 
         def __init__(self) -> None:

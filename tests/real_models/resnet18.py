@@ -67,8 +67,10 @@ def weights() -> Arrays:
     random = np.random.default_rng(18)
     scales = {"weight": (0.7, 0.1), "bias": (0.0, 0.1), "running_mean": (0.0, 0.1), "running_var": (1.0, 0.1)}
     arrays: Arrays = {}
-    for name, tensor in ResNet18().state_dict().items():
-        shape, kind = tuple(tensor.shape), name.rpartition(".")[2]
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in ResNet18().state_dict().items()}
+    for name, shape in shapes.items():
+        kind = name.rpartition(".")[2]
         if kind == "num_batches_tracked":
             arrays[name] = np.array(1000)
             continue
@@ -80,8 +82,9 @@ def weights() -> Arrays:
 @kept
 def module() -> Any:
     """Returns the module with these weights, ready to infer."""
-    network = ResNet18().eval()
-    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights().items()})
+    with torch.device("meta"):  # Weights that are replaced at once need not be made.
+        network = ResNet18().eval()
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights().items()}, assign=True)
     return network
 
 

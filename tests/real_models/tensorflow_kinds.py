@@ -26,25 +26,23 @@ def inputs(model: RealModel) -> Arrays:
 
 
 @kept
-def function(model: RealModel) -> Any:
-    """Returns a module of TensorFlow's that computes the model for inputs of the shapes that it gets here."""
+def network(model: RealModel) -> tuple[Any, Any]:
+    """Returns a module of TensorFlow's with the variables, and its function for inputs of the shapes that it gets."""
     tensorflow, keras_network = import_tensorflow(), keras_model(model)
-    network = tensorflow.Module()
-    network.kept = [variable.value for variable in keras_network.variables]
-    if model is RESNET18:
-        network.compute = tensorflow.function(lambda x: keras_network(x, training=False))
-    else:
-        network.compute = tensorflow.function(
-            lambda input_ids, attention_mask: keras_network([input_ids, attention_mask], training=False)
-        )
+    module = tensorflow.Module()
+    module.kept = [variable.value for variable in keras_network.variables]
+    compute = tensorflow.function(
+        (lambda x: keras_network(x, training=False))
+        if model is RESNET18
+        else (lambda input_ids, attention_mask: keras_network([input_ids, attention_mask], training=False))
+    )
     specs = {name: tensorflow.TensorSpec(array.shape, array.dtype, name) for name, array in inputs(model).items()}
-    network.concrete = network.compute.get_concrete_function(**specs)
-    return network
+    return module, compute.get_concrete_function(**specs)
 
 
 def make_saved_model(model: RealModel, folder: Path) -> Path:
-    network = function(model)
-    import_tensorflow().saved_model.save(network, str(folder / "model"), network.concrete)
+    module, function = network(model)
+    import_tensorflow().saved_model.save(module, str(folder / "model"), function)
     return folder / "model"
 
 
@@ -54,8 +52,8 @@ def make_keras(model: RealModel, path: Path) -> Path:
 
 
 def make_litert(model: RealModel, folder: Path) -> Path:
-    network = function(model)
-    converter = import_tensorflow().lite.TFLiteConverter.from_concrete_functions([network.concrete], network)
+    module, function = network(model)
+    converter = import_tensorflow().lite.TFLiteConverter.from_concrete_functions([function], module)
     (folder / "model.tflite").write_bytes(converter.convert())
     return folder / "model.tflite"
 

@@ -17,7 +17,9 @@ recorded: list[dict[str, Any]] = []
 
 
 @contextlib.contextmanager
-def paddle_tensorrt(compiled: tuple[int, ...] = (8, 6, 1), found: tuple[int, ...] = (8, 6, 1), gpus: int = 1) -> Iterator[list[dict[str, Any]]]:
+def paddle_tensorrt(
+    compiled: tuple[int, ...] = (8, 6, 1), found: tuple[int, ...] = (8, 6, 1), gpus: int = 1
+) -> Iterator[list[dict[str, Any]]]:
     """Makes Paddle say that it was built with TensorRT and CUDA, and take the settings for both without a word.
 
     Args:
@@ -26,8 +28,9 @@ def paddle_tensorrt(compiled: tuple[int, ...] = (8, 6, 1), found: tuple[int, ...
         gpus: how many GPUs it finds.
     """
     paddle = import_paddle()
+    real: Any = paddle.inference.Config
 
-    class ConfigStandIn(paddle.inference.Config):  # type: ignore[misc]
+    class ConfigStandIn(real):  # type: ignore[misc]
         """Remembers what is set for the GPU, and sets the rest."""
 
         def __init__(self, *paths: str) -> None:

@@ -19,12 +19,17 @@ SEGMENT = "TRTEngineOp_000_000"
 
 @contextlib.contextmanager
 def tensorrt_enabled() -> Iterator[None]:
-    """Lets TensorFlow say that it was built with TensorRT."""
+    """Lets TensorFlow say that it was built with TensorRT, and finds TensorRT's libraries."""
     from cryptors.tensorflow_inference import import_tensorflow
 
     sysconfig = import_tensorflow().sysconfig
+    from tensorflow.compiler.tf2tensorrt import _pywrap_py_utils
+
     said = {**sysconfig.get_build_info(), "is_tensorrt_build": True}
-    with mock.patch.object(sysconfig, "get_build_info", return_value=said):
+    with (
+        mock.patch.object(sysconfig, "get_build_info", return_value=said),
+        mock.patch.object(_pywrap_py_utils, "is_tensorrt_enabled", return_value=True),
+    ):
         yield
 
 
@@ -65,14 +70,9 @@ def write_converted(folder: Path, engine: bytes) -> Path:
 
 
 def _convert(graph: Any) -> None:
-    for node in (node for function in graph.library.function for node in function.node_def if node.op == "MatMul"):
-        node.op = "TRTEngineOp"
-        node.ClearField("attr")
-        node.attr["segment_func"].func.name = f"{SEGMENT}_native_segment"
-        node.attr["serialized_segment"].s = b""
-        node.attr["precision_mode"].s = b"FP16"
-        node.attr["static_engine"].b = False
-        node.attr["max_cached_engines_count"].i = 1
+    for function in graph.library.function:
+        for node in (node for node in function.node_def if node.op == "MatMul"):
+            _replace_node(function, node)
     _add_native_segment(graph)
     initializer = graph.library.function.add()
     initializer.signature.name = "__inference__initializer_1"
@@ -81,6 +81,24 @@ def _convert(graph: Any) -> None:
     handle.attr["resource_name"].s = SEGMENT.encode()
     names = ("TRTEngineResource:resource_handle:0", "filename")
     initializer.node_def.add(name="InitializeTRTResource", op="InitializeTRTResource", input=names)
+
+
+def _replace_node(function: Any, node: Any) -> None:
+    """Puts an engine in the place of a multiplication, with the attributes of TensorFlow 2.17's TRTEngineOp."""
+    old, new = f"{node.name}:product:0", f"{SEGMENT}:out_tensor:0"
+    for other in function.node_def:
+        other.input[:] = [new if name == old else name for name in other.input]
+    for name, source in function.ret.items():
+        function.ret[name] = new if source == old else source
+    node.name, node.op = SEGMENT, "TRTEngineOp"
+    node.ClearField("attr")
+    node.attr["InT"].list.type[:] = [1, 1]  # DT_FLOAT
+    node.attr["OutT"].list.type[:] = [1]
+    node.attr["segment_func"].func.name = f"{SEGMENT}_native_segment"
+    node.attr["serialized_segment"].s = b""
+    node.attr["workspace_size_bytes"].i = 1 << 30
+    node.attr["precision_mode"].s = b"FP16"
+    node.attr["use_calibration"].b = node.attr["static_engine"].b = False
 
 
 def change_saved_model(saved_model: Path, change: Callable[[Any], None]) -> Path:
