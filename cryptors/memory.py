@@ -100,7 +100,10 @@ class PlaintextFile:
         if self._map is not None:
             wipe(self.view)
             self.view.release()
-            self._map.close()
+            try:
+                self._map.close()
+            except BufferError:
+                pass  # A call that failed still holds a part of the view; the memory goes with it, and it is zero.
             self._map = None
         if self._descriptor >= 0:
             os.close(self._descriptor)

@@ -14,8 +14,10 @@ from typing import Any
 from tests.components import need
 from tools.main import run_command_line
 
-__all__ = ["PROGRAM", "Outcome", "as_process", "environment", "here", "obeying_modes"]
+__all__ = ["PROGRAM", "ROOT", "Outcome", "as_process", "environment", "here", "obeying_modes"]
 
+ROOT = Path(__file__).parent.parent
+"""Where `tests` is found by processes that import it."""
 PROGRAM = str(Path(sysconfig.get_path("scripts")) / "weightlock")
 
 

@@ -1,5 +1,6 @@
 """How much memory a process takes, seen from outside, with the memory files that only its descriptors hold."""
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -52,8 +53,10 @@ class PeakWatch:
             self.peak = max(self.peak, self.after, _status(self._pid)["VmHWM"])
 
     def _look(self) -> None:
-        while not self._ended.wait(INTERVAL_SECONDS):
-            self.peak = max(self.peak, footprint(self._pid))
+        # A process that died has no memory any more; whoever waits for it will say so.
+        with contextlib.suppress(OSError, KeyError):
+            while not self._ended.wait(INTERVAL_SECONDS):
+                self.peak = max(self.peak, footprint(self._pid))
 
 
 def _status(pid: int) -> dict[str, int]:

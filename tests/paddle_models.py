@@ -3,7 +3,6 @@
 Paddle is imported when the first of them is made, and takes its time.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +22,22 @@ def new_layer(width: int, weights: Weights | None = None) -> Any:
     class Network(base):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.first = linear(paddle, width, width, "first", weights)
-            self.last = linear(paddle, width, 3, "last", weights)
+            self.first = paddle.nn.Linear(width, width)
+            self.last = paddle.nn.Linear(width, 3)
 
         def forward(self, x: Any) -> Any:
             return self.last(paddle.nn.functional.relu(self.first(x)))
 
     network = Network()
     network.eval()
+    if weights is not None:
+        assert network.set_state_dict(transposed(weights)) == ([], [])
     return network
 
 
-def linear(paddle: Any, inputs: int, outputs: int, name: str, weights: Weights | None) -> Any:
-    if weights is None:
-        return paddle.nn.Linear(inputs, outputs)
-    assign: Callable[[Any], Any] = paddle.nn.initializer.Assign
-    weight, bias = assign(weights[f"{name}.weight"].T), assign(weights[f"{name}.bias"])
-    return paddle.nn.Linear(inputs, outputs, weight_attr=weight, bias_attr=bias)
+def transposed(weights: Weights) -> Weights:
+    """Returns the weights as Paddle keeps them: y = x @ weight + bias."""
+    return {name: array.T.copy() for name, array in weights.items()}
 
 
 def write_json(path: Path, weights: Weights) -> Path:
@@ -64,9 +62,13 @@ def write_pdmodel(path: Path, weights: Weights) -> Path:
         program, startup = static.Program(), static.Program()
         with static.program_guard(program, startup), paddle.utils.unique_name.guard():
             x = static.data("x", [None, width], "float32")
-            y = new_layer(width, weights)(x)
+            network = new_layer(width)
+            y = network(x)
         executor = static.Executor(paddle.CPUPlace())
         executor.run(startup)
+        arrays = transposed(weights)
+        for name, parameter in network.state_dict().items():
+            static.global_scope().find_var(parameter.name).get_tensor().set(arrays[name], paddle.CPUPlace())
         static.save_inference_model(str(path.with_suffix("")), [x], [y], executor, program=program)
     return path
 

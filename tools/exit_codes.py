@@ -9,7 +9,7 @@ USAGE, REFUSED, MODEL, MISSING, OTHER = 2, 3, 4, 5, 1
 _CODES = {
     USAGE: (
         *("usage", "output_exists", "output_is_input", "crypt_key_invalid"),
-        *("model_type_unknown", "model_type_unsupported", "unknown_model", "unknown_license"),
+        *("model_type_unknown", "unknown_model", "unknown_license"),
     ),
     REFUSED: (
         *("license_malformed", "license_unsupported", "request_malformed", "trust_malformed", "trust_missing"),
@@ -19,7 +19,7 @@ _CODES = {
     ),
     MODEL: (
         *("model_malformed", "model_damaged", "key_mismatch", "model_type_mismatch", "model_rejected"),
-        *("model_source_invalid", "model_too_large", "unsafe_pickle"),
+        *("model_source_invalid", "model_type_unsupported", "model_too_large", "unsafe_pickle"),
     ),
     MISSING: ("framework_missing", "framework_unsuitable", "framework_conflict"),
 }

@@ -1,20 +1,19 @@
-"""A process of its own that loads locked models of one kind, for tests that watch it: python -m tests.contract.alone.
+"""A process of its own that loads locked models, for a test that watches it: python -m tests.contract.alone KEY OPTIONS
 
-Arguments are the case and the file of the content key. It loads each locked model that a line of standard input names,
-holds on to it, and says "loaded".
+The arguments are the file of the content key, and the options of `load_model` as JSON. The process loads each locked
+model that a line of standard input names, holds on to it, and says "loaded".
 """
 
+import json
 import sys
 
 from cryptors import load_model
-from tests.contract.cases import CASES
 
 
-def main(name: str, key: str) -> None:
-    (case,) = (case for case in CASES if case.name == name)
+def main(key: str, options: str) -> None:
     models = []
     for line in sys.stdin:
-        models.append(load_model(line.removesuffix("\n"), crypt_key=key, **case.options))
+        models.append(load_model(line.removesuffix("\n"), crypt_key=key, **json.loads(options)))
         print("loaded", flush=True)
 
 

@@ -11,7 +11,7 @@ from tests.contract.networks import LARGE, PATTERNED, TINY, WIDE
 
 __all__ = ["CASES", "OPTIONS", "llama_outputs", "read_llama", "write_llama"]
 
-OPTIONS = {"n_ctx": 256, "n_batch": 8, "n_threads": 1, "n_threads_batch": 1, "logits_all": True}
+OPTIONS = {"n_ctx": 256, "n_batch": 32, "n_threads": 1, "n_threads_batch": 1, "logits_all": True}
 """One thread adds in one order, and the scores of every token are kept. Few tokens at a time need little memory."""
 SIZES = {TINY: 32, WIDE: 640, PATTERNED: 512, LARGE: 2048}
 """Embeddings for the widths of the other cases' networks, so that models become about as large as those."""

@@ -59,8 +59,13 @@ def run_onnx(path: Path) -> Arrays:
 ONNX = {"onnxruntime": "onnx"}
 ONNX_EXTERNAL = {**ONNX, "onnx": "onnx"}
 
+# Beside ours, ONNX Runtime has a copy of what it takes, and packs each matrix before it lets go of that copy: here, one
+# matrix is nearly the whole model.
 CASES = [
-    Case("onnx", ModelType.MODEL_ONNX, make_onnx_file, read_onnx, onnx_outputs, run_onnx, ONNX),
-    Case("onnx-external", ModelType.MODEL_ONNX, make_onnx_external, read_onnx, onnx_outputs, run_onnx, ONNX_EXTERNAL),
-    Case("onnx-directory", ModelType.MODEL_ONNX, make_onnx_directory, read_onnx, onnx_outputs, run_onnx, ONNX_EXTERNAL),
+    Case(name, ModelType.MODEL_ONNX, make, read_onnx, onnx_outputs, run_onnx, needs, peak=3.1)
+    for name, make, needs in (
+        ("onnx", make_onnx_file, ONNX),
+        ("onnx-external", make_onnx_external, ONNX_EXTERNAL),
+        ("onnx-directory", make_onnx_directory, ONNX_EXTERNAL),
+    )
 ]

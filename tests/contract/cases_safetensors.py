@@ -48,9 +48,10 @@ CASES = [
     *(
         Case(
             f"{name}-{framework['framework']}", ModelType.MODEL_SAFETENSORS, make, read_safetensors, weights,
-            safetensors_outputs, {**SAFETENSORS, **backend}, framework, architecture,
+            safetensors_outputs, {**SAFETENSORS, **backend}, framework, architecture, peak=peak,
         )
         for name, make in (("safetensors", make_safetensors), ("safetensors-sharded", make_sharded))
-        for framework, backend in ((PT, TORCH), (NP, {"numpy": "safetensors"}))
+        # For NumPy, safetensors copies what it has mapped.
+        for framework, backend, peak in ((PT, TORCH, 1.1), (NP, {"numpy": "safetensors"}, 2.1))
     ),
 ]  # fmt: skip

@@ -70,6 +70,6 @@ CASES = [
     ),
     Case(
         "torchscript", ModelType.MODEL_TORCHSCRIPT, make_torchscript, torch.jit.load, module_outputs,
-        lambda path: module_outputs(torch.jit.load(path)), TORCH,
+        lambda path: module_outputs(torch.jit.load(path)), TORCH, peak=2.1,  # It copies what it finds in the file.
     ),
 ]  # fmt: skip

@@ -140,8 +140,10 @@ def test_more_files(spoilt: Spoiling) -> None:
 
 
 def add_files(folder: Path, place: str, count: int) -> None:
-    for number in range(count):
-        (folder / place / f"{number}.txt").write_text("more")
+    first = folder / place / "0.txt"
+    first.write_text("more")
+    for number in range(1, count):
+        os.link(first, first.with_name(f"{number}.txt"))  # Much faster than another file.
 
 
 def test_what_no_model_holds(spoilt: Spoiling) -> None:

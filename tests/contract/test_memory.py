@@ -1,5 +1,6 @@
 """How much memory it takes to load a model: about one copy of it, where the framework allows that."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 
 from cryptors import CryptorFactory, read_header
 from licensing.content_key import new_content_key
+from tests.command_line import ROOT
 from tests.contract.case import Case
 from tests.contract.cases import CASES
 from tests.contract.networks import LARGE, TINY
@@ -22,8 +24,9 @@ def test_peak(case: Case, tmp_path: Path, record_property: Callable[[str, object
     """What the framework makes once, such as its threads, is there since a tiny model was loaded before."""
     (tmp_path / "key").write_bytes(new_content_key())
     tiny, large = (lock(case, width, tmp_path) for width in (TINY, LARGE))
-    command = [sys.executable, "-m", "tests.contract.alone", case.name, tmp_path / "key"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "tests.contract.alone", tmp_path / "key", json.dumps(case.options)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, cwd=ROOT, text=True) as process:
         load(process, tiny)
         with PeakWatch(process.pid) as watch:
             load(process, large)

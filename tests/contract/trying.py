@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import tests
+from tests.command_line import ROOT
 from tests.contract.case import Case
 
 __all__ = ["Tried", "Trying", "trying"]
@@ -83,14 +83,14 @@ class Trying:
         return process.returncode
 
     def _start(self) -> "subprocess.Popen[str]":
-        root, folder = Path(tests.__file__).parent.parent, str(self._folder)
+        folder = str(self._folder)
         return subprocess.Popen(
             [sys.executable, "-m", "tests.contract.tried_program"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(root), "HOME": folder, "TMPDIR": folder},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": folder, "TMPDIR": folder},
         )
 
 

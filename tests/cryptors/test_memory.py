@@ -125,6 +125,16 @@ def test_file_that_was_never_sealed_is_wiped() -> None:
     os.close(descriptor)
 
 
+def test_file_is_closed_and_wiped_also_for_those_who_still_hold_a_part() -> None:
+    """A call that failed holds parts of the view until its traceback goes."""
+    file = PlaintextFile(100)
+    file.view[:] = bytes([7]) * 100
+    part, path = file.view[10:20], file.path
+    file.close()
+    assert bytes(part) == bytes(10)
+    assert not os.path.lexists(path)
+
+
 def test_child_does_not_inherit_the_file() -> None:
     with PlaintextFile(10) as file:
         assert not os.get_inheritable(int(file.path.rpartition("/")[2]))

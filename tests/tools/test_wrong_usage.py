@@ -48,7 +48,6 @@ WRONG: list[tuple[Callable[[Story, Path], Arguments], str, str]] = [
     (encrypt("--threads", "0"), "usage", "--threads"),
     (encrypt("--threads", "many"), "usage", "--threads"),
     (encrypt("--type", "nonsense"), "model_type_unknown", "no model type 'nonsense'"),
-    (encrypt("--type", "tensorflow"), "model_type_unsupported", "no cryptor for models of type 'tensorflow'"),
     (issue(), "usage", "either --days or --until"),
     (issue("--days", "3", "--until", "2999-01-01"), "usage", "either --days or --until"),
     (issue("--days", "0"), "usage", "--days"),
