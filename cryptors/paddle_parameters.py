@@ -65,9 +65,11 @@ def stored_elements(file: BinaryIO, size: int) -> list[int]:
     """
     found = []
     while file.tell() < size:
-        found.append(_skip_tensor(file))
-        if file.tell() > size:
+        elements, data_bytes = _read_description(file)
+        if data_bytes > size - file.tell():
             raise ValueError("the last tensor is cut short")
+        file.seek(data_bytes, os.SEEK_CUR)
+        found.append(elements)
     return found
 
 
@@ -85,8 +87,8 @@ def _fit(wanted: list[Parameter], stored: list[int]) -> bool:
     )
 
 
-def _skip_tensor(file: BinaryIO) -> int:
-    """Reads a tensor's description, skips its data, and returns how many numbers it has.
+def _read_description(file: BinaryIO) -> tuple[int, int]:
+    """Reads what comes before a tensor's data, and returns how many numbers and how many bytes that is.
 
     The layout is that of SerializeToStream in paddle/phi/core/framework/dense_tensor_serialize.cc: a version, levels
     of details, which inference models do not have, another version, and a TensorDesc with its length before it.
@@ -101,8 +103,7 @@ def _skip_tensor(file: BinaryIO) -> int:
     shape = [signed(value) for number, value in fields if number == 2]
     if kind not in _ELEMENT_BYTES or any(dimension < 0 for dimension in shape):
         raise ValueError("a tensor of an unknown kind")
-    file.seek(math.prod(shape) * _ELEMENT_BYTES[kind], os.SEEK_CUR)
-    return math.prod(shape)
+    return math.prod(shape), math.prod(shape) * _ELEMENT_BYTES[kind]
 
 
 def _integer(file: BinaryIO, size: int) -> int:

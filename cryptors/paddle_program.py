@@ -37,7 +37,7 @@ def program_parameters(program: bytes) -> list[Parameter]:
     """
     try:
         found = _of_json(program) if program.lstrip()[:1] == b"{" else _of_protobuf(program)
-    except (KeyError, IndexError, TypeError, AttributeError, RecursionError) as cause:
+    except (KeyError, IndexError, TypeError, AttributeError, StopIteration, RecursionError) as cause:
         raise ValueError("not a program") from cause
     return sorted(found, key=lambda parameter: parameter.name.encode())
 

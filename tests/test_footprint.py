@@ -41,8 +41,8 @@ sys.stdin.readline()
 @pytest.mark.parametrize("way", WAYS)
 def test_peak_and_what_stays(way: str) -> None:
     code, held = WAYS[way]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", PROGRAM, code], **pipes, text=True) as process:
+    command = [sys.executable, "-c", PROGRAM, code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
         assert process.stdout.readline() == "ready\n"

@@ -24,9 +24,8 @@ def test_peak(case: Case, tmp_path: Path, record_property: Callable[[str, object
     """What the framework makes once, such as its threads, is there since a tiny model was loaded before."""
     (tmp_path / "key").write_bytes(new_content_key())
     tiny, large = (lock(case, width, tmp_path) for width in (TINY, LARGE))
-    command = [sys.executable, "-m", "tests.contract.alone", tmp_path / "key", json.dumps(case.options)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, cwd=ROOT, text=True) as process:
+    command = [sys.executable, "-m", "tests.contract.alone", str(tmp_path / "key"), json.dumps(case.options)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
         load(process, tiny)
         with PeakWatch(process.pid) as watch:
             load(process, large)
