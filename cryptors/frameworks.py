@@ -34,4 +34,4 @@ def import_framework(module: str, extra: str) -> Any:
 def first_line(cause: Exception) -> str:
     """Returns what a framework's error says, as far as it fits into a sentence of ours."""
     lines = str(cause).strip().splitlines()
-    return lines[0][:200] if lines else type(cause).__name__
+    return lines[0][:200].rstrip(" .!") if lines else type(cause).__name__

@@ -135,7 +135,7 @@ def reason_of(cause: Exception) -> str:
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     for before, line in itertools.pairwise(lines):
         if lines[0] == "Graph execution error:" and line.startswith("[["):
-            return before[:200]
+            return before[:200].rstrip(" .!")
     return first_line(cause)
 
 

@@ -132,6 +132,7 @@ def test_program_cut_short(folder: Path, name: str) -> None:
     assert_refused(reason, lock, model)
 
 
+@pytest.mark.filterwarnings("ignore:no variable in your model")
 def test_program_without_parameters(tmp_path: Path) -> None:
     paddle = import_paddle()
     layer = paddle.nn.ReLU()
