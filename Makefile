@@ -37,7 +37,7 @@ check: $(VENV)/made
 	$(RUN) ruff check .
 	$(RUN) mypy
 	$(RUN) tests.vectors.make_vectors --check
-	$(RUN) pytest -n 2 --dist loadfile -m "not slow and not large and not gpu" -q tests
+	$(RUN) pytest -n 2 --dist loadfile -m "not slow and not large and not gpu" -q --ignore tests/contract tests
 
 dev: $(VENV)/made
 

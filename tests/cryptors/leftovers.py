@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["memory_only"]
+__all__ = ["memory_only", "open_memory_files"]
 
 
 @pytest.fixture

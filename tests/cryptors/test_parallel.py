@@ -92,6 +92,7 @@ INTERRUPTED = """
 import os, signal, threading, time
 from cryptors.parallel import BATCH, for_each_batch
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's background processes ignore it.
 begun, ended = [], []
 
 def task(batch):
