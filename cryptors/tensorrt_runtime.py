@@ -125,7 +125,7 @@ def _new_logger(module: Any) -> Any:
 
         def log(self, severity: Any, message: str) -> None:
             if severity.name in ("INTERNAL_ERROR", "ERROR"):
-                self.errors.append(first_line(Exception(message)).rstrip("."))
+                self.errors.append(first_line(Exception(message)))
 
     return Logger()
 

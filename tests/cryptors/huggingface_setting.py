@@ -1,7 +1,6 @@
 """What the tests of the Hugging Face cryptor share: a small BERT, and what it must give."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,10 @@ import pytest
 import torch
 
 from cryptors import CryptorFactory
-from licensing.errors import WeightlockError
 from tests.contract.cases_huggingface import bert_inputs, make_bert
 from tests.contract.networks import TINY
 from tests.cryptors.containers import CONTENT_KEY, write_container
+from tests.refusals import assert_refused
 
 __all__ = [
     "HUGGINGFACE", "WORDS", "assert_refused", "bert", "change_json", "contents", "load", "load_container", "lock",
@@ -28,13 +27,6 @@ def bert(tmp_path: Path) -> Path:
     """A directory that a test may change."""
     make_bert(TINY).save_pretrained(tmp_path / "bert")
     return tmp_path / "bert"
-
-
-def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> WeightlockError:
-    with pytest.raises(WeightlockError) as caught:
-        call(*arguments, **options)
-    assert caught.value.reason == reason, caught.value
-    return caught.value
 
 
 def lock(model: Path) -> Path:

@@ -1,6 +1,5 @@
 """What the tests of the ONNX cryptor share: a small model, and what it must give."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from cryptors import CryptorFactory
-from licensing.errors import WeightlockError
 from tests.cryptors.containers import CONTENT_KEY
 from tests.onnx_models import ExternalWriter, write_graph
+from tests.refusals import assert_refused
 
 __all__ = [
     "MATMUL",
@@ -35,14 +34,6 @@ W: Any = np.random.default_rng(2).standard_normal((64, 64)).astype(np.float32)
 V: Any = np.random.default_rng(3).standard_normal((64, 64)).astype(np.float32)
 MATMUL = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "v"], ["y"])]
 OUTPUT = (TensorProto.FLOAT, [2, 64])
-
-
-def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> WeightlockError:
-    """Asserts that a call is refused for this reason, and returns the error."""
-    with pytest.raises(WeightlockError) as caught:
-        call(*arguments, **options)
-    assert caught.value.reason == reason, caught.value
-    return caught.value
 
 
 needs_files_in_memory = pytest.mark.skipif(

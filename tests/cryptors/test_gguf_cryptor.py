@@ -1,6 +1,5 @@
 """GGUF: models in several files, what llama.cpp refuses, and options that it would ignore."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ from cryptors import CryptorFactory
 from cryptors.detect import detect_type
 from cryptors.gguf_parts import first_parts, parts_of
 from cryptors.model_type import ModelType
-from licensing.errors import WeightlockError
 from tests.contract.cases_gguf import OPTIONS, llama_outputs, read_llama, write_llama
 from tests.contract.networks import TINY, WIDE
 from tests.cryptors.containers import CONTENT_KEY, write_container
+from tests.refusals import assert_refused
 
 pytestmark = pytest.mark.usefixtures("memory_only")
 
@@ -34,13 +33,6 @@ def parts(tmp_path: Path) -> Path:
     write_llama(tmp_path / "parts" / "llama.gguf", TINY, tensors_in_a_file=5)
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [FIRST, SECOND, THIRD]
     return tmp_path / "parts"
-
-
-def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> WeightlockError:
-    with pytest.raises(WeightlockError) as caught:
-        call(*arguments, **options)
-    assert caught.value.reason == reason, caught.value
-    return caught.value
 
 
 def lock(model: Path) -> Path:

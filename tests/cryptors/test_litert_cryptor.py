@@ -1,6 +1,5 @@
 """LiteRT: interpreters that need nothing but themselves, their inputs, and models that LiteRT does not take."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,15 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from cryptors import CryptorFactory, EncryptOptions, TensorSpec
 from cryptors.detect import detect_type
 from cryptors.model_type import ModelType
-from licensing.errors import WeightlockError
 from tests.contract.case import inputs
 from tests.contract.cases_litert import litert_outputs, make_litert, run_litert
 from tests.cryptors.containers import CONTENT_KEY
+from tests.refusals import assert_refused
 
 pytestmark = pytest.mark.usefixtures("memory_only")
 
 LITERT = CryptorFactory.instance("litert")
 WIDTH = 8
-
-
-def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> WeightlockError:
-    with pytest.raises(WeightlockError) as caught:
-        call(*arguments, **options)
-    assert caught.value.reason == reason, caught.value
-    return caught.value
 
 
 def lock(model: Path) -> Path:

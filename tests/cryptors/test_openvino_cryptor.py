@@ -18,16 +18,10 @@ from cryptors.openvino_runtime import import_openvino
 from licensing.errors import WeightlockError
 from tests.contract.cases_openvino import ir_outputs, make_ir, run_ir
 from tests.cryptors.containers import CONTENT_KEY
+from tests.refusals import assert_refused
 
 OPENVINO = CryptorFactory.instance("openvino")
 WIDTH = 4
-
-
-def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> WeightlockError:
-    with pytest.raises(WeightlockError) as caught:
-        call(*arguments, **options)
-    assert caught.value.reason == reason, caught.value
-    return caught.value
 
 
 @pytest.fixture

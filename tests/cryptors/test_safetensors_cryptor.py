@@ -2,7 +2,6 @@
 
 import gc
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,15 @@ import safetensors.torch
 import torch
 
 from cryptors import CryptorFactory
-from licensing.errors import WeightlockError
 from tests.contract import networks
 from tests.cryptors.containers import CONTENT_KEY, write_container
+from tests.refusals import assert_refused
 
 SAFETENSORS = CryptorFactory.instance("safetensors")
 INDEX = "model.safetensors.index.json"
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 A: Any = np.arange(6, dtype=np.float32).reshape(2, 3)
 B: Any = np.arange(4, dtype=np.int64)
-
-
-def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> WeightlockError:
-    with pytest.raises(WeightlockError) as caught:
-        call(*arguments, **options)
-    assert caught.value.reason == reason, caught.value
-    return caught.value
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from cryptors.detect import detect_type
 from cryptors.memory import PlaintextMemory
 from cryptors.model_type import ModelType
 from licensing.content_key import content_key_base64
-from licensing.errors import WeightlockError
 from tests.contract.case import inputs, trained_weights
 from tests.cryptors.containers import CONTENT_KEY, write_container
+from tests.refusals import assert_refused
 from tests.standins.cuda_standin import DriverStandIn
 from tests.standins.places import gpu_with, in_place_of
 from tests.standins.tensorrt_standin import RuntimeStandIn, tensorrt_standin, write_plan
@@ -31,13 +30,6 @@ from tests.tensorrt_models import build_plan, write_network
 
 TENSORRT = CryptorFactory.instance("tensorrt")
 WIDTH = 40
-
-
-def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> WeightlockError:
-    with pytest.raises(WeightlockError) as caught:
-        call(*arguments, **options)
-    assert caught.value.reason == reason, caught.value
-    return caught.value
 
 
 def lock(plan: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from cryptors.detect import detect_type
 from cryptors.model_type import ModelType
 from cryptors.signature import TensorSpec
 from licensing.content_key import content_key_base64
-from licensing.errors import WeightlockError
 from tests.contract.case import inputs, trained_weights
 from tests.cryptors.containers import CONTENT_KEY, write_container
+from tests.refusals import assert_refused
 from tests.standins.places import in_place_of
 from tests.standins.tensorrt_standin import write_plan
 from tests.standins.torch2trt_standin import torch2trt_on_gpu, write_state_dict
@@ -27,13 +27,6 @@ from tests.tensorrt_models import build_plan, write_network
 
 TORCH2TRT = CryptorFactory.instance("torch2trt")
 WIDTH = 40
-
-
-def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> WeightlockError:
-    with pytest.raises(WeightlockError) as caught:
-        call(*arguments, **options)
-    assert caught.value.reason == reason, caught.value
-    return caught.value
 
 
 def lock(model: Path) -> Path:

@@ -13,11 +13,11 @@ from cryptography.fernet import Fernet
 
 from cryptors import Cryptor, CryptorFactory
 from licensing.content_key import content_key_base64
-from licensing.errors import WeightlockError
 from tests.command_line import here
 from tests.contract import networks
 from tests.cryptors.containers import CONTENT_KEY
 from tests.licensed_box import LicensedBox
+from tests.refusals import assert_refused
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
@@ -27,13 +27,6 @@ pytestmark = [
 TORCH = CryptorFactory.instance("torch")
 SCRIPT = CryptorFactory.instance("torchscript")
 ARCHITECTURE = f"{networks.__file__}:tiny_network"
-
-
-def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> WeightlockError:
-    with pytest.raises(WeightlockError) as caught:
-        call(*arguments, **options)
-    assert caught.value.reason == reason, caught.value
-    return caught.value
 
 
 def lock(folder: Path, model: Any, **options: Any) -> Path:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from cryptors import CryptorFactory
-from licensing.errors import WeightlockError
 from tests.cryptors.containers import CONTENT_KEY
+from tests.refusals import assert_refused
 
 __all__ = [
     "EXPORT", "Scale", "X", "assert_refused", "export", "load", "lock", "rewritten", "save_as_before", "saved",
@@ -31,13 +31,6 @@ class Scale(torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(x * self.weight)
-
-
-def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> WeightlockError:
-    with pytest.raises(WeightlockError) as caught:
-        call(*arguments, **options)
-    assert caught.value.reason == reason, caught.value
-    return caught.value
 
 
 def warnings_of(log: pytest.LogCaptureFixture) -> list[str]:
