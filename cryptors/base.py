@@ -230,7 +230,8 @@ class Cryptor(ABC):
                 loaded = finish(locked, **framework_options)
             if locked.failure is not None:  # The framework went on with memory that was wiped.
                 raise locked.failure
-            locked.verify_rest()
+            if not locked.detached:
+                locked.verify_rest()
             return loaded
 
 

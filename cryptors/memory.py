@@ -42,6 +42,10 @@ class PlaintextMemory:
                 pass  # A kernel without huge pages: slower, not wrong.
         self.view = memoryview(self._map)[:size]
 
+    def keep_from_children(self) -> None:
+        """Leaves the memory out of processes that are forked from this one."""
+        self._map.madvise(mmap.MADV_DONTFORK)
+
     def close(self) -> None:
         """Wipes the memory and gives it back. Views that callers still hold see zeros."""
         wipe(self.view)

@@ -59,6 +59,7 @@ class LockedModel:
         index: the files that it holds.
         failure: why reading failed, if it did: a framework that reads through us may hide the reason behind an
             error of its own.
+        detached: whether the model stays open for later reads, and so is not read as a whole.
 
     Raises:
         FileAccessError: the file cannot be read.
@@ -72,6 +73,7 @@ class LockedModel:
     ) -> None:
         self._descriptor = _open(path)
         self.failure: BaseException | None = None
+        self.detached = False
         self._cache: OrderedDict[int, PlaintextMemory] = OrderedDict()
         self._scratch = threading.local()
         self._lock = threading.Lock()
@@ -117,6 +119,19 @@ class LockedModel:
             self.failure = cause
             raise
 
+    def read_segments(self, numbers: range, target: memoryview) -> None:
+        """Decrypts whole segments in this thread, past the cache: others may read at the same time.
+
+        Raises:
+            ModelDamagedError: a segment does not verify; the memory is wiped.
+        """
+        try:
+            self._open_batch(numbers, self._geometry.segment(numbers.start).plaintext_offset, target)
+        except BaseException as cause:
+            wipe(target)
+            self.failure = cause
+            raise
+
     def verify_rest(self) -> None:
         """Authenticates every segment that has not been read yet.
 
@@ -126,6 +141,10 @@ class LockedModel:
         for number in range(self._geometry.segment_count):
             if not self._verified[number]:
                 self._segment_plaintext(number)
+
+    def detach(self) -> None:
+        """Leaves the model open behind the `with` block that opened it, unless that fails: somebody else closes it."""
+        self.detached = True
 
     def close(self) -> None:
         """Closes the file and wipes what is left of the plaintext here."""
@@ -141,7 +160,8 @@ class LockedModel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is not None or not self.detached:
+            self.close()
 
     def _read_index(self) -> Index:
         beginning = self._bytes(0, LENGTH_BYTES)
@@ -255,9 +275,34 @@ class ModelFile(io.RawIOBase):
         """Its length in bytes."""
         return self._entry.size
 
+    @property
+    def threads(self) -> int:
+        """How many threads decrypt."""
+        return self._model._threads
+
+    def segments_of(self, start: int, end: int) -> range:
+        """Returns the numbers of the segments that hold a part of the file."""
+        return self._model._geometry.segments_of(self._entry.offset + start, self._entry.offset + end)
+
+    def segment_start(self, number: int) -> int:
+        """Returns where in the file a segment begins; before zero, where it begins with something else."""
+        return self._model._geometry.segment(number).plaintext_offset - self._entry.offset
+
+    def read_segments(self, numbers: range, target: memoryview) -> None:
+        """Decrypts whole segments in this thread; several threads may do so at the same time."""
+        self._model.read_segments(numbers, target)
+
+    def report_progress(self) -> None:
+        """Tells the caller how far reading is, for whoever reads segments in other threads."""
+        self._model._report_progress(1)
+
     def read_all_into(self, target: memoryview) -> None:
         """Decrypts the whole file into memory of exactly its size."""
         self._model.read_into(self._entry.offset, target)
+
+    def read_at(self, offset: int, target: memoryview) -> None:
+        """Decrypts a part of the file into memory; the part must lie inside."""
+        self._model.read_into(self._entry.offset + offset, target)
 
     def read_all(self) -> bytes:
         """Returns the whole file as `bytes`, for frameworks that insist on it, decrypted in place."""

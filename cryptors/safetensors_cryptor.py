@@ -5,10 +5,11 @@ from typing import Any
 
 from cryptors.base import Cryptor
 from cryptors.errors import ModelMalformedError, ModelTypeError
-from cryptors.frameworks import import_framework
 from cryptors.memory import PlaintextFile
 from cryptors.model_type import ModelType
-from cryptors.reader import LockedModel, ModelFile
+from cryptors.reader import LockedModel
+from cryptors.safetensors_lazy import lazy_tensors
+from cryptors.safetensors_load import check_framework, load_file, load_path
 from cryptors.signature import Signature
 from cryptors.source import ModelSource
 from cryptors.torch_cryptor import fill_architecture
@@ -19,7 +20,6 @@ from licensing.errors import UsageError
 __all__ = ["SafetensorsCryptor"]
 
 INDEX_ENDING = ".safetensors.index.json"
-_MODULES = {"pt": ("safetensors.torch", "torch"), "np": ("safetensors.numpy", "numpy")}
 
 
 class SafetensorsCryptor(Cryptor):
@@ -51,7 +51,12 @@ class SafetensorsCryptor(Cryptor):
         return {"device": device, "architecture": architecture}
 
     def _decrypt(
-        self, model: LockedModel, framework: str = "pt", device: str = "cpu", architecture: str | None = None
+        self,
+        model: LockedModel,
+        framework: str = "pt",
+        device: Any = "cpu",
+        architecture: str | None = None,
+        lazy: bool = False,
     ) -> Any:
         """Returns the tensors by name, of all shards.
 
@@ -61,16 +66,21 @@ class SafetensorsCryptor(Cryptor):
             device: where PyTorch tensors go.
             architecture: "FILE.py:NAME" or "package.module:NAME", a callable that returns the PyTorch module into
                 which the tensors are loaded; the module is returned.
+            lazy: True returns a `LazyTensors`, which decrypts each tensor when it is asked for.
         """
-        load_file = _loader(framework, device)
+        check_framework(framework)
+        if lazy:
+            if architecture is not None:
+                raise UsageError("a module needs all its tensors", "leave lazy or architecture out")
+            return lazy_tensors(model, *_shards(model), framework, device)
         tensors: dict[str, Any] = {}
         shards, expected = _shards(model)
         for path in shards:
-            shard = _load_shard(model.file(path), load_file)
+            shard = load_file(model.file(path), framework, device)
             if both := tensors.keys() & shard.keys():
                 raise ModelMalformedError(f"two shards of the model hold the tensor {min(both)[:200]!r}")
             tensors.update(shard)
-        if missing := expected - tensors.keys():
+        if missing := expected.keys() - tensors.keys():
             raise ModelMalformedError(f"the model lacks the tensor {min(missing)[:200]!r} that its index names")
         return tensors if architecture is None else fill_architecture(architecture, tensors)
 
@@ -83,50 +93,26 @@ class SafetensorsCryptor(Cryptor):
         return source
 
     def _decrypt_bytes(
-        self, data: bytes, framework: str = "pt", device: str = "cpu", architecture: str | None = None
+        self, data: bytes, framework: str = "pt", device: Any = "cpu", architecture: str | None = None
     ) -> Any:
-        load_file = _loader(framework, device)
+        check_framework(framework)
         with PlaintextFile(len(data)) as memory:
             memory.view[:] = data
             memory.seal()
-            tensors = load_file(memory.path)
+            tensors = load_path(memory.path, framework, device)
         return tensors if architecture is None else fill_architecture(architecture, tensors)
 
 
-def _loader(framework: str, device: str) -> Any:
-    if framework not in _MODULES:
-        raise UsageError(f"the framework for safetensors is 'pt' or 'np', not {framework!r}")
-    import_framework("safetensors", "safetensors")
-    module_name, backend = _MODULES[framework]
-    import_framework(backend, "torch" if framework == "pt" else "safetensors")
-    module = import_framework(module_name, "safetensors")
-    if framework == "pt":
-        return lambda path: module.load_file(path, device=device)
-    return module.load_file
-
-
-def _load_shard(file: ModelFile, load_file: Any) -> dict[str, Any]:
-    """Decrypts a shard into a sealed memory file, which safetensors maps: one copy, and none on any file system."""
-    with PlaintextFile(file.size) as memory:
-        file.read_all_into(memory.view)
-        memory.seal()
-        tensors: dict[str, Any] = load_file(memory.path)
-        return tensors
-
-
-def _shards(model: LockedModel) -> tuple[list[str], set[str]]:
-    """Returns the files to load, and the tensors that must come out of them.
+def _shards(model: LockedModel) -> tuple[list[str], dict[str, str]]:
+    """Returns the files to load, and the tensors that must come out of them with the file of each.
 
     Where there is an index, it names both: model directories can hold the same tensors once more in one file.
     """
     paths = [file.path for file in model.index.files]
     indexes = [path for path in paths if path.endswith(INDEX_ENDING)]
     if not indexes:
-        return [path for path in paths if path.endswith(".safetensors") or not model.index.directory], set()
-    shards: set[str] = set()
-    tensors: set[str] = set()
+        return [path for path in paths if path.endswith(".safetensors") or not model.index.directory], {}
+    tensors: dict[str, str] = {}
     for path in indexes:
-        weight_map = read_shards(model, path)
-        shards.update(weight_map.values())
-        tensors.update(weight_map)
-    return sorted(shards), tensors
+        tensors.update(read_shards(model, path))
+    return sorted(set(tensors.values())), tensors

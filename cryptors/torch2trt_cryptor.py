@@ -13,7 +13,7 @@ from cryptors.reader import LockedModel
 from cryptors.signature import Signature, bind_inputs
 from cryptors.tensorrt_device import gpu_index
 from cryptors.tensorrt_inference import engine_signature
-from cryptors.torch_cryptor import BUFFER_BYTES
+from cryptors.torch_file import BUFFER_BYTES
 from cryptors.torch_inference import check_device, run_module
 
 __all__ = ["Torch2trtCryptor"]

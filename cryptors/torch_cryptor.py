@@ -1,9 +1,11 @@
 """PyTorch: state dicts and whole modules, as `torch.save` writes them."""
 
+import contextlib
 import importlib
 import importlib.util
 import io
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ from cryptors.frameworks import first_line, import_framework
 from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel
 from cryptors.signature import Signature
+from cryptors.torch_file import load_torch_file
 from cryptors.torch_inference import check_device, module_signature, run_module
+from cryptors.torch_lazy import lazy_state_dict
 from licensing.errors import UsageError
 
 __all__ = ["TorchCryptor", "build_architecture"]
-
-BUFFER_BYTES = 64 * 1024
 
 
 class TorchCryptor(Cryptor):
@@ -49,8 +51,9 @@ class TorchCryptor(Cryptor):
         map_location: Any = "cpu",
         weights_only: bool = True,
         architecture: str | None = None,
+        lazy: bool = False,
     ) -> Any:
-        """Returns what `torch.load` returns; tensors are decrypted straight into their storages, one after another.
+        """Returns what `torch.load` returns; the storages are parts of one mapping, into which the file is decrypted.
 
         Args:
             model: the open locked model.
@@ -59,9 +62,16 @@ class TorchCryptor(Cryptor):
                 caller trusts like the author of a program.
             architecture: "FILE.py:NAME" or "package.module:NAME", a callable that returns the module into which
                 the state dict is loaded.
+            lazy: True returns a `LazyTensors`, which decrypts each tensor of a state dict when it is asked for.
         """
-        with io.BufferedReader(model.file(), BUFFER_BYTES) as file:
-            return self._from_file(file, map_location, weights_only, architecture)
+        torch = import_framework("torch", "torch")
+        with _no_unsafe_pickle(weights_only):
+            if lazy:
+                if architecture is not None:
+                    raise UsageError("a module needs all its tensors", "leave lazy or architecture out")
+                return lazy_state_dict(torch, model, map_location, weights_only)
+            loaded = load_torch_file(torch, model.file(), map_location, weights_only)
+        return loaded if architecture is None else fill_architecture(architecture, loaded)
 
     def _decrypt_bytes(
         self,
@@ -70,20 +80,24 @@ class TorchCryptor(Cryptor):
         weights_only: bool = True,
         architecture: str | None = None,
     ) -> Any:
-        return self._from_file(io.BytesIO(data), map_location, weights_only, architecture)
-
-    def _from_file(self, file: Any, map_location: Any, weights_only: bool, architecture: str | None) -> Any:
         torch = import_framework("torch", "torch")
-        try:
-            loaded = torch.load(file, map_location=map_location, weights_only=weights_only)
-        except pickle.UnpicklingError as cause:
-            if not weights_only:
-                raise
-            raise UnsafePickleError(
-                "the model is a pickle that is more than weights, and loading it could run code",
-                "if you trust its vendor as you trust a program's author: weights_only=False, or --allow-pickle",
-            ) from cause
+        with _no_unsafe_pickle(weights_only):
+            loaded = torch.load(io.BytesIO(data), map_location=map_location, weights_only=weights_only)
         return loaded if architecture is None else fill_architecture(architecture, loaded)
+
+
+@contextlib.contextmanager
+def _no_unsafe_pickle(weights_only: bool) -> Iterator[None]:
+    """Says what to do where PyTorch refuses a pickle that is more than weights."""
+    try:
+        yield
+    except pickle.UnpicklingError as cause:
+        if not weights_only:
+            raise
+        raise UnsafePickleError(
+            "the model is a pickle that is more than weights, and loading it could run code",
+            "if you trust its vendor as you trust a program's author: weights_only=False, or --allow-pickle",
+        ) from cause
 
 
 def fill_architecture(architecture: str, state_dict: Any) -> Any:

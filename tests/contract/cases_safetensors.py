@@ -52,6 +52,6 @@ CASES = [
         )
         for name, make in (("safetensors", make_safetensors), ("safetensors-sharded", make_sharded))
         # For NumPy, safetensors copies what it has mapped.
-        for framework, backend, peak in ((PT, TORCH, 1.1), (NP, {"numpy": "safetensors"}, 2.1))
+        for framework, backend, peak in ((PT, TORCH, 1.1), (NP, {"numpy": "safetensors"}, 1.1))
     ),
 ]  # fmt: skip
