@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from cryptors.detect import check_type
 from cryptors.errors import ModelRejectedError, ModelTypeError
 from cryptors.fernet_file import decrypt_fernet, is_fernet
-from cryptors.frameworks import first_line
+from cryptors.frameworks import first_line, out_of_memory
 from cryptors.header import Header
 from cryptors.keys import KeySource
 from cryptors.model_type import ModelType
@@ -113,6 +113,7 @@ class Cryptor(ABC):
             ModelTypeError: it is a model of another type.
             ModelRejectedError: the framework does not accept the decrypted model.
             FrameworkMissingError: the framework is not installed.
+            MemoryUnavailableError: there is not enough memory.
         """
         keys = KeySource(crypt_key, license, trust, home, hardware, now)
         return self._open_and(self._decrypt, self._decrypt_bytes, model, keys, threads, progress, framework_options)
@@ -240,13 +241,15 @@ def framework_errors(type_name: str, locked: LockedModel | None = None) -> Itera
     """Converts whatever a framework raises; where our own reading was the reason, that error comes out."""
     try:
         yield
-    except WeightlockError:
-        raise
-    except (MemoryError, KeyboardInterrupt):
+    except WeightlockError as error:
+        if isinstance(error, ModelRejectedError) and (shortage := out_of_memory(error.__cause__)):
+            raise shortage from error.__cause__
         raise
     except Exception as cause:
         if locked is not None and isinstance(locked.failure, WeightlockError):
             raise locked.failure from cause
+        if shortage := out_of_memory(cause):
+            raise shortage from cause
         if isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause):
             raise UsageError(f"the cryptor for {type_name!r} does not take this option: {cause}") from cause
         raise ModelRejectedError(

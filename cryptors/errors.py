@@ -8,6 +8,7 @@ __all__ = [
     "FrameworkMissingError",
     "FrameworkUnsuitableError",
     "KeyMismatchError",
+    "MemoryUnavailableError",
     "ModelDamagedError",
     "ModelMalformedError",
     "ModelRejectedError",
@@ -64,6 +65,13 @@ class UnsafePickleError(CryptorError):
     """The model is a pickle that could run code on loading, and the caller did not allow that."""
 
     reason = "unsafe_pickle"
+
+
+class MemoryUnavailableError(CryptorError, MemoryError):
+    """There is not enough memory for the model, in this process or on the device."""
+
+    reason = "out_of_memory"
+    default_hints = ("free some memory, raise the limit that is set on the process, or take a larger machine",)
 
 
 class FrameworkMissingError(CryptorError):

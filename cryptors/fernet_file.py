@@ -3,8 +3,6 @@
 import os
 import string
 
-from cryptography.fernet import Fernet, InvalidToken
-
 from cryptors.errors import ModelDamagedError
 from licensing.content_key import content_key_base64
 from licensing.errors import FileAccessError
@@ -35,6 +33,8 @@ def decrypt_fernet(path: str | os.PathLike[str], content_key: bytes) -> bytes:
         ModelDamagedError: the file was changed, or the key is not its key; Fernet cannot tell which.
         FileAccessError: the file cannot be read.
     """
+    from cryptography.fernet import Fernet, InvalidToken  # Deferred: few models are of the old toolkit.
+
     token = read_bounded(path, "model file", MAX_BYTES)
     try:
         padding = token.translate(None, _ALPHABET)

@@ -1,12 +1,18 @@
-"""Importing a framework on first use, with an error that says what to install."""
+"""Importing a framework on first use, with an error that says what to install; and what its other errors mean."""
 
 import importlib
+import re
 from typing import Any
 
-from cryptors.errors import FrameworkMissingError
+from cryptors.errors import FrameworkMissingError, MemoryUnavailableError
 from cryptors.framework_conflicts import check_conflicts
 
-__all__ = ["first_line", "import_framework"]
+__all__ = ["first_line", "import_framework", "out_of_memory"]
+
+OUT_OF_MEMORY = re.compile(
+    "(?i)can('t|not) allocate memory|failed to allocate memory|oom when allocating|out ?of ?memory|std::bad_alloc"
+)
+"""How PyTorch, the C library, ONNX Runtime, TensorFlow, GPU runtimes and the C++ library say it, in this order."""
 
 
 def import_framework(module: str, extra: str) -> Any:
@@ -31,7 +37,15 @@ def import_framework(module: str, extra: str) -> Any:
         raise FrameworkMissingError(f"{module} is installed, but does not import: {cause}", install) from cause
 
 
-def first_line(cause: Exception) -> str:
+def first_line(cause: BaseException) -> str:
     """Returns what a framework's error says, as far as it fits into a sentence of ours."""
     lines = str(cause).strip().splitlines()
     return lines[0][:200].rstrip(" .!") if lines else type(cause).__name__
+
+
+def out_of_memory(cause: BaseException | None) -> MemoryUnavailableError | None:
+    """Returns the error to raise if a framework failed for lack of memory, on the host or on a GPU."""
+    if cause is not None and (isinstance(cause, MemoryError) or OUT_OF_MEMORY.search(str(cause))):
+        detail = f": {first_line(cause)}" if str(cause) else ""
+        return MemoryUnavailableError(f"there is not enough memory to load the model{detail}")
+    return None

@@ -4,13 +4,17 @@ Limits: it may be swapped out, and whatever a framework copies from it is the fr
 docs/limitations.md says more.
 """
 
+import contextlib
 import fcntl
 import mmap
 import os
 from types import TracebackType
 
-__all__ = ["PlaintextFile", "PlaintextMemory", "WrittenFile", "wipe"]
+from cryptors.errors import MemoryUnavailableError
 
+__all__ = ["PlaintextFile", "PlaintextMemory", "WrittenFile", "new_mapping", "wipe"]
+
+HUGE_PAGE_BYTES = 2 * 1024 * 1024
 _ZEROS = bytes(1024 * 1024)
 
 
@@ -22,6 +26,28 @@ def wipe(view: memoryview) -> None:
         part[:] = _ZEROS[: len(part)]
 
 
+def new_mapping(size: int, descriptor: int = -1) -> mmap.mmap:
+    """Returns a mapping of a memory file or, by default, of memory without a file, in huge pages where it fills some.
+
+    Page faults cost more than decrypting does; a huge page takes one instead of 512.
+
+    Raises:
+        MemoryUnavailableError: the system refuses.
+    """
+    try:
+        if descriptor >= 0:
+            mapping = mmap.mmap(descriptor, size)
+        else:
+            mapping = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, MemoryError, OverflowError) as cause:
+        raise MemoryUnavailableError(f"there is not enough memory: {size} bytes were asked for") from cause
+    if size >= HUGE_PAGE_BYTES:
+        # A kernel without huge pages is slower, not wrong. For memory files, most offer none.
+        with contextlib.suppress(OSError):
+            mapping.madvise(mmap.MADV_HUGEPAGE)
+    return mapping
+
+
 class PlaintextMemory:
     """An anonymous mapping for plaintext.
 
@@ -30,16 +56,14 @@ class PlaintextMemory:
 
     Attributes:
         view: the memory, writable.
+
+    Raises:
+        MemoryUnavailableError: the system refuses.
     """
 
     def __init__(self, size: int) -> None:
-        self._map = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._map = new_mapping(size)
         self._map.madvise(mmap.MADV_DONTDUMP)
-        if size >= 4 * 1024 * 1024:
-            try:
-                self._map.madvise(mmap.MADV_HUGEPAGE)
-            except OSError:
-                pass  # A kernel without huge pages: slower, not wrong.
         self.view = memoryview(self._map)[:size]
 
     def keep_from_children(self) -> None:
@@ -70,6 +94,9 @@ class PlaintextFile:
     Args:
         size: bytes.
 
+    Raises:
+        MemoryUnavailableError: the system refuses.
+
     `view` is writable until `seal` is called; after that, nobody can change the content any more.
     """
 
@@ -79,7 +106,7 @@ class PlaintextFile:
         try:
             os.ftruncate(self._descriptor, size)
             if size:
-                self._map = mmap.mmap(self._descriptor, size)
+                self._map = new_mapping(size, self._descriptor)
                 self._map.madvise(mmap.MADV_DONTDUMP)
         except BaseException:
             os.close(self._descriptor)

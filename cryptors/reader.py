@@ -6,28 +6,28 @@ authenticates whatever a framework did not ask for, so that a load that succeeds
 
 import io
 import os
-import stat
 import threading
 import traceback
-from collections import OrderedDict
+from collections.abc import Sequence
 from types import TracebackType
 
-from cryptors.errors import KeyMismatchError, ModelDamagedError, ModelMalformedError
+from cryptors.ciphertext import CiphertextFile
+from cryptors.errors import KeyMismatchError, MemoryUnavailableError, ModelDamagedError, ModelMalformedError
 from cryptors.header import PREFIX_BYTES, Header, header_length
 from cryptors.index import LENGTH_BYTES, MAX_INDEX_BYTES, Index, IndexedFile
 from cryptors.memory import PlaintextMemory, wipe
-from cryptors.parallel import Progress, default_threads, for_each_batch
+from cryptors.parallel import BATCH, Progress, default_threads, for_each_batch
+from cryptors.segment_cache import SegmentCache
 from cryptors.stream import SEGMENT_BYTES, STREAM_HEADER_BYTES, Geometry, Segment, SegmentCipher
 from licensing.content_key import key_id
-from licensing.errors import FileAccessError
 from licensing.files import unreadable
 
 __all__ = ["LockedModel", "ModelFile", "read_header"]
 
 StrPath = str | os.PathLike[str]
 
-CACHED_SEGMENTS = 4
-"""Segments kept for small reads that follow each other, such as those of a zip directory."""
+READ_BATCH = 2
+"""Segments that a thread reads one after the other: few, so that storage sees one sequence rather than several."""
 
 
 def read_header(path: StrPath) -> Header:
@@ -38,11 +38,11 @@ def read_header(path: StrPath) -> Header:
         ModelMalformedError: it is not a locked model.
         ModelDamagedError: its length is not what its header says.
     """
-    descriptor = _open(path)
+    file = CiphertextFile(path)
     try:
-        return _read_header(descriptor, path)
+        return _read_header(file.descriptor, path)
     finally:
-        os.close(descriptor)
+        file.close()
 
 
 class LockedModel:
@@ -51,7 +51,8 @@ class LockedModel:
     Args:
         path: the file.
         content_key: 32 bytes.
-        threads: how many threads decrypt; by default, one for each processor that the process may use.
+        threads: how many threads decrypt; by default, one for each processor that the process may use. Where the file
+            is not in memory, as many more wait for storage.
         progress: called with the bytes authenticated so far and the bytes in all.
 
     Attributes:
@@ -71,22 +72,24 @@ class LockedModel:
     def __init__(
         self, path: StrPath, content_key: bytes, threads: int | None = None, progress: Progress | None = None
     ) -> None:
-        self._descriptor = _open(path)
+        self._file = CiphertextFile(path)
         self.failure: BaseException | None = None
         self.detached = False
-        self._cache: OrderedDict[int, PlaintextMemory] = OrderedDict()
-        self._scratch = threading.local()
+        self._cache = SegmentCache()
         self._lock = threading.Lock()
+        """Guards what has been verified: several threads read at the same time."""
         try:
-            self.header = _read_header(self._descriptor, path)
+            self.header = _read_header(self._file.descriptor, path)
             if key_id(content_key) != self.header.key_id:
                 raise KeyMismatchError("the content key is not the one that this model was encrypted with")
             self._geometry = Geometry(self.header.plaintext_bytes)
             self._threads = threads or default_threads()
             self._progress = progress
             self._verified = bytearray(self._geometry.segment_count)
-            self._verified_bytes = 0
-            self._cipher = SegmentCipher(content_key, self.header.encoded, self._read_stream(0, STREAM_HEADER_BYTES))
+            self._verified_bytes = self._reported_bytes = 0
+            stream_header = bytearray(STREAM_HEADER_BYTES)
+            self._file.read(self.header.payload_offset, memoryview(stream_header))
+            self._cipher = SegmentCipher(content_key, self.header.encoded, bytes(stream_header))
             self.index = self._read_index()
             self._entries = {entry.path: entry for entry in self.index.files}
         except BaseException:
@@ -104,15 +107,20 @@ class LockedModel:
     def read_into(self, offset: int, target: memoryview) -> None:
         """Decrypts the plaintext at `offset` into memory, on several threads where that is worth it.
 
+        Several threads may call this at the same time.
+
         Raises:
             ModelDamagedError: a segment does not verify; the memory is wiped.
+            FileAccessError: storage fails; the memory is wiped.
         """
-        end = offset + len(target)
-        numbers = self._geometry.segments_of(offset, end)
+        numbers = self._geometry.segments_of(offset, offset + len(target))
         try:
-            whole = self._read_edges(numbers, offset, target)
             for_each_batch(
-                whole, lambda batch: self._open_batch(batch, offset, target), self._threads, self._report_progress
+                numbers,
+                lambda batch: self._read_batch(batch, offset, target),
+                self._threads_for(numbers),
+                self._report_new,
+                READ_BATCH,
             )
         except BaseException as cause:
             wipe(target)
@@ -126,7 +134,10 @@ class LockedModel:
             ModelDamagedError: a segment does not verify; the memory is wiped.
         """
         try:
-            self._open_batch(numbers, self._geometry.segment(numbers.start).plaintext_offset, target)
+            start = self._geometry.segment(numbers.start).plaintext_offset
+            for segment in map(self._geometry.segment, numbers):
+                within = segment.plaintext_offset - start
+                self._open_segment(segment, target[within : within + segment.plaintext_bytes])
         except BaseException as cause:
             wipe(target)
             self.failure = cause
@@ -138,9 +149,8 @@ class LockedModel:
         Raises:
             ModelDamagedError: one of them does not verify.
         """
-        for number in range(self._geometry.segment_count):
-            if not self._verified[number]:
-                self._segment_plaintext(number)
+        rest = [number for number, verified in enumerate(self._verified) if not verified]
+        for_each_batch(rest, self._verify_batch, self._threads_for(rest), self._report_progress, READ_BATCH)
 
     def detach(self) -> None:
         """Leaves the model open behind the `with` block that opened it, unless that fails: somebody else closes it."""
@@ -148,11 +158,8 @@ class LockedModel:
 
     def close(self) -> None:
         """Closes the file and wipes what is left of the plaintext here."""
-        while self._cache:
-            self._cache.popitem()[1].close()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._cache.close()
+        self._file.close()
 
     def __enter__(self) -> "LockedModel":
         return self
@@ -178,83 +185,66 @@ class LockedModel:
         self.read_into(offset, memoryview(data))
         return bytes(data)
 
-    def _read_edges(self, numbers: range, offset: int, target: memoryview) -> range:
-        """Reads the segments that are only partly wanted, and returns the others."""
-        whole = numbers
-        for number in {*numbers[:1], *numbers[-1:]}:
-            segment = self._geometry.segment(number)
-            start = max(offset, segment.plaintext_offset)
-            end = min(offset + len(target), segment.plaintext_offset + segment.plaintext_bytes)
-            if end - start == segment.plaintext_bytes and number not in self._cache:
-                continue
-            within = start - segment.plaintext_offset
-            target[start - offset : end - offset] = self._segment_plaintext(number)[within : within + end - start]
-            whole = range(whole.start + 1, whole.stop) if number == whole.start else range(whole.start, whole.stop - 1)
-        return whole
+    def _threads_for(self, numbers: Sequence[int]) -> int:
+        """Returns how many threads shall read segments: while some wait for storage, as many others decrypt."""
+        if self._threads == 1 or len(numbers) <= BATCH:
+            return self._threads
+        last = self._geometry.segment(numbers[-1])
+        cached = self._file.is_cached(self.header.payload_offset + last.ciphertext_offset)
+        return self._threads if cached else 2 * self._threads
 
-    def _open_batch(self, numbers: range, offset: int, target: memoryview) -> None:
+    def _read_batch(self, numbers: Sequence[int], offset: int, target: memoryview) -> None:
+        """Decrypts what these segments hold of the plaintext that begins at `offset` and goes into `target`."""
         for segment in map(self._geometry.segment, numbers):
-            start = segment.plaintext_offset - offset
-            self._open_segment(segment, target[start : start + segment.plaintext_bytes])
-        self._mark_verified(numbers)
+            start = max(0, segment.plaintext_offset - offset)
+            end = min(len(target), segment.plaintext_offset - offset + segment.plaintext_bytes)
+            if end - start == segment.plaintext_bytes:
+                self._open_segment(segment, target[start:end])
+            else:
+                self._read_part(segment, offset + start - segment.plaintext_offset, target[start:end])
 
-    def _segment_plaintext(self, number: int) -> memoryview:
-        """Returns a segment's plaintext from the cache; the memory is good until the next call."""
-        if number in self._cache:
-            self._cache.move_to_end(number)
-            return self._cache[number].view
-        segment = self._geometry.segment(number)
-        memory = PlaintextMemory(segment.plaintext_bytes)
+    def _read_part(self, segment: Segment, within: int, out: memoryview) -> None:
+        """Decrypts a part of a segment, from place `within` on, and keeps the segment for what is read next."""
+        if self._cache.copy(segment.number, within, out):
+            return
+        place = self._cache.take()
         try:
-            self._open_segment(segment, memory.view)
+            self._open_segment(segment, place[: segment.plaintext_bytes])
         except BaseException:
-            memory.close()
+            self._cache.give_back(place)
             raise
-        self._cache[number] = memory
-        if len(self._cache) > CACHED_SEGMENTS:
-            self._cache.popitem(last=False)[1].close()
-        self._mark_verified(range(number, number + 1))
-        self._report_progress(1)
-        return memory.view
+        out[:] = place[within : within + len(out)]
+        self._cache.keep(segment.number, place)
+
+    def _verify_batch(self, numbers: Sequence[int]) -> None:
+        with PlaintextMemory(SEGMENT_BYTES) as memory:
+            for segment in map(self._geometry.segment, numbers):
+                self._open_segment(segment, memory.view[: segment.plaintext_bytes])
 
     def _open_segment(self, segment: Segment, out: memoryview) -> None:
-        scratch = getattr(self._scratch, "view", None)
-        if scratch is None:
-            scratch = self._scratch.view = memoryview(bytearray(SEGMENT_BYTES))
-        ciphertext = scratch[: segment.ciphertext_bytes]
-        self._read_exactly(segment.ciphertext_offset, ciphertext)
-        self._cipher.open(segment, ciphertext, out)
-
-    def _read_stream(self, offset: int, length: int) -> bytes:
-        data = bytearray(length)
-        self._read_exactly(offset, memoryview(data))
-        return bytes(data)
-
-    def _read_exactly(self, offset: int, target: memoryview) -> None:
-        """Reads ciphertext with positional reads; not through a mapping, which a shrinking file would crash."""
-        position = self.header.payload_offset + offset
-        while target:
-            try:
-                count = os.preadv(self._descriptor, [target], position)
-            except OSError as cause:
-                raise FileAccessError(
-                    f"the locked model cannot be read: {(cause.strerror or '').lower()}", reason="file_unreadable"
-                ) from cause
-            if count == 0:
-                raise ModelDamagedError("the locked model became shorter while it was read")
-            target, position = target[count:], position + count
-
-    def _mark_verified(self, numbers: range) -> None:
+        position = self.header.payload_offset + segment.ciphertext_offset
+        scratch = self._file.take_scratch()
+        try:
+            ciphertext = scratch.at(position, segment.ciphertext_bytes)
+            self._file.read(position, ciphertext)
+            self._cipher.open(segment, ciphertext, out)
+        finally:
+            self._file.give_back(scratch)
         with self._lock:
-            for number in numbers:
-                if not self._verified[number]:
-                    self._verified[number] = 1
-                    self._verified_bytes += self._geometry.segment(number).plaintext_bytes
+            if not self._verified[segment.number]:
+                self._verified[segment.number] = 1
+                self._verified_bytes += segment.plaintext_bytes
 
     def _report_progress(self, segments: int) -> None:
-        """Tells the caller how far reading is, when segments have just been opened; in the caller's thread."""
+        """Tells the caller how far reading is, in the caller's thread, when segments have just been read."""
+        self._reported_bytes = self._verified_bytes
         if self._progress is not None and segments:
-            self._progress(self._verified_bytes, self.header.plaintext_bytes)
+            self._progress(self._reported_bytes, self.header.plaintext_bytes)
+
+    def _report_new(self, segments: int) -> None:
+        """Does so unless the segments came from the cache."""
+        if self._verified_bytes != self._reported_bytes:
+            self._report_progress(segments)
 
 
 class ModelFile(io.RawIOBase):
@@ -277,8 +267,8 @@ class ModelFile(io.RawIOBase):
 
     @property
     def threads(self) -> int:
-        """How many threads decrypt."""
-        return self._model._threads
+        """How many threads shall decrypt it."""
+        return self._model._threads_for(self.segments_of(0, self.size))
 
     def segments_of(self, start: int, end: int) -> range:
         """Returns the numbers of the segments that hold a part of the file."""
@@ -310,7 +300,10 @@ class ModelFile(io.RawIOBase):
         if self.size:
             # BytesIO hands its own bytes object out when it is asked for its value, so that nothing is copied.
             buffer.seek(self.size - 1)
-            buffer.write(b"\0")
+            try:
+                buffer.write(b"\0")
+            except MemoryError as cause:
+                raise MemoryUnavailableError(f"there is not enough memory: {self.size} bytes were asked for") from cause
             try:
                 with buffer.getbuffer() as view:
                     self.read_all_into(view)
@@ -344,17 +337,6 @@ class ModelFile(io.RawIOBase):
             self._model.read_into(self._entry.offset + self._position, target[:count])
             self._position += count
         return count
-
-
-def _open(path: StrPath) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError) as cause:
-        raise unreadable(path, "locked model", cause) from cause
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileAccessError(f"the locked model {os.fspath(path)!r} is not a regular file", reason="not_a_file")
-    return descriptor
 
 
 def _read_header(descriptor: int, path: StrPath) -> Header:

@@ -8,6 +8,7 @@ its number and an end mark in its nonce, so that dropped, reordered, repeated an
 
 import secrets
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -30,8 +31,7 @@ CAPACITY = SEGMENT_BYTES - TAG_BYTES
 MAX_PLAINTEXT_BYTES = MAX_SEGMENTS * CAPACITY - STREAM_HEADER_BYTES
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """Where one segment is: in the plaintext, and in the stream of ciphertext that begins with the stream header."""
 
     number: int
@@ -68,7 +68,7 @@ class Geometry:
         start = max(0, number * CAPACITY - STREAM_HEADER_BYTES)
         end = min(self.plaintext_bytes, (number + 1) * CAPACITY - STREAM_HEADER_BYTES)
         offset = number * SEGMENT_BYTES if number else STREAM_HEADER_BYTES
-        return Segment(number, start, end - start, offset, number == self.segment_count - 1)
+        return Segment(number, start, end - start, offset, end == self.plaintext_bytes)
 
     def segments_of(self, start: int, end: int) -> range:
         """Returns the numbers of the segments that hold the plaintext from `start` to before `end`."""

@@ -5,10 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 
+from cryptors import parallel
 from cryptors.parallel import BATCH, default_threads, for_each_batch
+from cryptors.processors import usable_processors
 
 
 def ignore(count: int) -> None:
@@ -65,12 +68,12 @@ def test_error_of_a_task_comes_out_when_all_threads_have_ended(error: type[BaseE
     begun: list[int] = []
     ended: list[int] = []
 
-    def task(batch: range) -> None:
-        begun.append(batch.start)
-        if batch.start == 3 * BATCH:
+    def task(batch: Sequence[int]) -> None:
+        begun.append(batch[0])
+        if batch[0] == 3 * BATCH:
             raise error("in a task")
         time.sleep(0.005)
-        ended.append(batch.start)
+        ended.append(batch[0])
 
     with pytest.raises(error, match="in a task"):
         for_each_batch(range(400 * BATCH), task, threads, ignore)
@@ -105,21 +108,71 @@ def task(batch):
 try:
     for_each_batch(range(2000 * BATCH), task, 2, lambda count: None)
 except KeyboardInterrupt:
-    print(threading.active_count(), len(begun) == len(ended) < 2000)
+    # Only the task of the main thread can have been interrupted.
+    print(threading.active_count(), len(begun) - len(ended) <= 1, len(begun) < 2000)
 """
 
 
 def test_interrupt_from_the_keyboard_ends_the_threads() -> None:
     """The signal arrives while the main thread waits; in a process of its own, where it hits nobody else's code."""
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["1", "True"]
+    assert done.stdout.split() == ["1", "True", "True"]
 
 
-def test_default_is_what_this_process_may_use() -> None:
-    usable = os.sched_getaffinity(0)
-    assert default_threads() == min(16, len(usable))
-    os.sched_setaffinity(0, {min(usable)})
-    try:
-        assert default_threads() == 1
-    finally:
-        os.sched_setaffinity(0, usable)
+INTERRUPTED_TWICE = """
+import os, signal, threading
+from cryptors.parallel import BATCH, for_each_batch
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main, written, interrupted = threading.current_thread(), [], threading.Event()
+
+def task(batch):
+    if threading.current_thread() is main:
+        interrupted.wait(30)  # Until the other thread has begun.
+        raise KeyboardInterrupt
+    interrupted.set()
+    for _ in range(5):
+        threading.Event().wait(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(0.05)
+    written.append(batch)
+
+try:
+    for_each_batch(range(2 * BATCH), task, 2, lambda count: None)
+except KeyboardInterrupt:
+    print(len(written))
+"""
+
+
+def test_impatient_interrupts_do_not_leave_a_thread_behind() -> None:
+    """Each arrives while the main thread waits for the other one, which goes on writing to memory meanwhile."""
+    command = [sys.executable, "-c", INTERRUPTED_TWICE]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["1"]
+
+
+@pytest.mark.parametrize("startable", [0, 1, 2])
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_threads_that_cannot_be_started_are_done_without(
+    startable: int, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system says no, to this process or to this user: the work is done by those that there are."""
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def start_some(thread: threading.Thread) -> None:
+        if len(started) == startable:
+            raise error("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    done: list[int] = []
+    for_each_batch(range(20 * BATCH), done.extend, 8, ignore)
+    assert sorted(done) == list(range(20 * BATCH))
+    assert working_threads() == []
+
+
+def test_default_is_what_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_threads() == min(16, len(os.sched_getaffinity(0)), usable_processors())
+    monkeypatch.setattr(parallel, "usable_processors", lambda: 200)
+    assert default_threads() == 16

@@ -2,8 +2,10 @@
 
 import io
 import os
+import random
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryptors.ciphertext import CiphertextFile
 from cryptors.errors import KeyMismatchError, ModelDamagedError, ModelMalformedError
-from cryptors.reader import CACHED_SEGMENTS, LockedModel, read_header
+from cryptors.reader import LockedModel, ModelFile, read_header
 from tests.cryptors.containers import CONTENT_KEY, write_container
 
 SEGMENT = 1048576
@@ -101,22 +104,36 @@ def test_file_that_is_not_there(model: LockedModel) -> None:
         model.file("weights")
 
 
-def test_small_reads_keep_few_segments(path: Path) -> None:
-    with LockedModel(path, CONTENT_KEY) as model:
-        file = model.file(BIG)
-        for start in (*range(0, file.size, SEGMENT // 2), 0):
-            file.seek(start)
-            file.read(10)
-            assert len(model._cache) <= CACHED_SEGMENTS
-        kept = [memory.view[:] for memory in model._cache.values()]
-        assert any(any(view[:100]) for view in kept)
-    assert all(bytes(view) == bytes(len(view)) for view in kept), "closing wipes what was kept"
+@pytest.mark.parametrize("threads", [1, 2, 16])
+@pytest.mark.parametrize("cached", [False, True])
+def test_every_thread_count_reads_the_same(
+    path: Path, threads: int, cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CiphertextFile, "is_cached", lambda file, position: cached)
+    with LockedModel(path, CONTENT_KEY, threads) as model:
+        assert model.file(BIG).read_all() == FILES[BIG]
 
 
-def test_every_thread_count_reads_the_same(path: Path) -> None:
-    for threads in (1, 2, 16):
-        with LockedModel(path, CONTENT_KEY, threads) as model:
-            assert model.file(BIG).read_all() == FILES[BIG]
+def test_several_threads_read_from_one_model(path: Path) -> None:
+    """As lazily loaded tensors are: parts of segments, at the same time, and more of them than are kept."""
+    wrong: list[int] = []
+
+    def read(file: ModelFile, seed: int) -> None:
+        places = random.Random(seed)
+        for _ in range(60):
+            start = places.randrange(file.size)
+            target = bytearray(min(places.choice([10, 5000, 2 * SEGMENT]), file.size - start))
+            file.read_at(start, memoryview(target))
+            if target != FILES[BIG][start : start + len(target)]:
+                wrong.append(start)
+
+    with LockedModel(path, CONTENT_KEY, threads=2) as model:
+        readers = [threading.Thread(target=read, args=(model.file(BIG), seed)) for seed in range(6)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+    assert wrong == []
 
 
 # What is not authentic does not come out.
