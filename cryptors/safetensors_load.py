@@ -1,7 +1,9 @@
 """Safetensors files of a locked model, loaded without a second copy: tensors are views over one decrypted mapping."""
 
+from collections.abc import Callable
 from typing import Any
 
+from cryptors.device_ring import DeviceRing
 from cryptors.frameworks import import_framework
 from cryptors.memory import PlaintextFile, PlaintextMemory, wipe
 from cryptors.reader import ModelFile
@@ -37,25 +39,34 @@ def load_file(file: ModelFile, framework: str, device: Any) -> dict[str, Any]:
         device: where PyTorch tensors go.
     """
     places = read_places(file)
-    elements = [] if places is None else [element_type(framework, place.dtype) for place in places]
-    if places is None or None in elements:
-        with PlaintextFile(file.size) as memory_file:
-            file.read_all_into(memory_file.view)
-            memory_file.seal()
-            return load_path(memory_file.path, framework, device)
-    start = places[0].offset if places else 0
-    lead = -start % ALIGNMENT
-    memory = PlaintextMemory(lead + file.size)
-    view = memory.view[lead:]
-    file.read_all_into(view)
-    try:
-        return {
-            place.name: _tensor(view, place, framework, element, device)
-            for place, element in zip(places, elements, strict=True)
-        }
-    except BaseException:
-        wipe(view)
-        raise
+    elements = {place.name: element_type(framework, place.dtype) for place in places or ()}
+    if places is None or None in elements.values():
+        with PlaintextFile(file.size) as memory:
+            file.read_all_into(memory.view)
+            memory.seal()
+            return load_path(memory.path, framework, device)
+    if framework == "np":
+        return _over_memory(
+            file, places, lambda view, place: tensor_over("np", view, elements[place.name], place.shape)
+        )
+    torch = import_framework("torch", "torch")
+    device = torch.device(device)
+    if device.type == "cuda" and torch.cuda.is_available():
+        return load_to_device(torch, file, places, device)
+    return _over_memory(
+        file, places, lambda view, place: tensor_over("pt", view, elements[place.name], place.shape).to(device)
+    )
+
+
+def load_to_device(torch: Any, file: ModelFile, places: list[TensorPlace], device: Any) -> dict[str, Any]:
+    """Returns PyTorch tensors on a device; the host holds a ring of buffers alone."""
+    tensors: dict[str, Any] = {}
+    with DeviceRing(file, device) as ring:
+        for place in places:
+            target = torch.empty(place.size, dtype=torch.uint8, device=device)
+            ring.fill(target, place.offset)
+            tensors[place.name] = target.view(element_type("pt", place.dtype)).reshape(place.shape)
+    return tensors
 
 
 def load_path(path: str, framework: str, device: Any) -> dict[str, Any]:
@@ -65,6 +76,16 @@ def load_path(path: str, framework: str, device: Any) -> dict[str, Any]:
     return tensors
 
 
-def _tensor(view: memoryview, place: TensorPlace, framework: str, element: Any, device: Any) -> Any:
-    tensor = tensor_over(framework, view[place.offset : place.offset + place.size], element, place.shape)
-    return tensor.to(device) if framework == "pt" else tensor
+def _over_memory(
+    file: ModelFile, places: list[TensorPlace], make: Callable[[memoryview, TensorPlace], Any]
+) -> dict[str, Any]:
+    """Returns tensors that `make` makes over parts of one memory."""
+    lead = -places[0].offset % ALIGNMENT if places else 0
+    memory = PlaintextMemory(lead + file.size)
+    view = memory.view[lead:]
+    file.read_all_into(view)
+    try:
+        return {place.name: make(view[place.offset : place.offset + place.size], place) for place in places}
+    except BaseException:
+        wipe(view)
+        raise

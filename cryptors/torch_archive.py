@@ -85,6 +85,14 @@ class Archive(io.RawIOBase):
         self._records = sorted(storages, key=lambda member: member.header_offset)
         self._position = 0
 
+    def read_from(self, view: memoryview) -> None:
+        """Reads from memory that holds the whole file, from now on."""
+
+        def read_at(offset: int, target: memoryview) -> None:
+            target[:] = view[offset : offset + len(target)]
+
+        self._read_at = read_at
+
     def is_native(self, torch: Any) -> bool:
         """Tells whether storages can be used as they are: they have this machine's byte order."""
         if self._byte_order is None:  # Before PyTorch 2.1.
