@@ -1,21 +1,31 @@
-"""Writing a locked model: segments sealed on several threads, each written to its own place.
+"""Writing a locked model: batches of segments, sealed on several threads and written each to its own place.
 
-docs/spec/container.md, section "Writing". The file gets its name last: an interrupted run leaves nothing.
+docs/spec/container.md, section "Writing". The file gets its name last: an interrupted run leaves nothing. Each thread
+takes eight megabytes of memory, however large the model is.
 """
 
+import errno
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from cryptors.direct_writer import BLOCK_BYTES, DirectWriter
 from cryptors.errors import ModelSourceError
 from cryptors.header import Header, Parent
 from cryptors.memory import PlaintextMemory
-from cryptors.parallel import Progress, default_threads, for_each_batch
+from cryptors.parallel import BATCH, Progress, default_threads, for_each_batch
 from cryptors.source import ModelSource
-from cryptors.stream import MAX_PLAINTEXT_BYTES, SEGMENT_BYTES, Geometry, SegmentCipher, new_stream_header
+from cryptors.stream import (
+    MAX_PLAINTEXT_BYTES,
+    SEGMENT_BYTES,
+    Geometry,
+    SegmentCipher,
+    new_stream_header,
+)
 from licensing.content_key import key_id
 from licensing.encoding import utc_text
 from licensing.files import new_file
@@ -24,6 +34,9 @@ from licensing.version import __version__
 __all__ = ["EncryptOptions", "write_locked_model"]
 
 StrPath = str | os.PathLike[str]
+
+DIRECT_BYTES = 64 * SEGMENT_BYTES
+"""Smaller files go through the page cache, where whoever loads them next finds them."""
 
 
 def _no_hook(header: Header) -> None:
@@ -38,7 +51,7 @@ class EncryptOptions:
         model_id: the model's id, a lower-case UUID; by default a new one.
         name: what people call the model; by default the name of its file or directory.
         replace: whether an existing output may be replaced.
-        threads: how many threads encrypt; by default, one for each processor that the process may use.
+        threads: how many threads encrypt; by default, one more than there are processors that the process may use.
         progress: called with the bytes done and the bytes in all.
         before_publish: called with the header when the file is whole and flushed and has no name yet; the vendor's
             home records the content key there, so that no locked model exists whose key is not recorded.
@@ -74,6 +87,7 @@ def write_locked_model(
     Raises:
         ModelSourceError: the source changed meanwhile, or its name cannot be used.
         OutputExistsError, StorageError: the output could not be written; nothing is left behind.
+        MemoryUnavailableError: there is not enough memory for the threads.
     """
     header = _header(source, model_type, content_key, options)
     geometry = Geometry(header.plaintext_bytes)
@@ -87,14 +101,16 @@ def write_locked_model(
         if options.progress is not None:
             options.progress(done, header.plaintext_bytes)
 
+    # One more than processors, because each waits for the disk at times.
+    threads = options.threads or default_threads() + 1
     with new_file(output, replace=options.replace) as descriptor:
-        _write_all(descriptor, memoryview(header.prefix() + stream_header), 0)
-        sealer = _Sealer(source, cipher, geometry, descriptor, header.payload_offset)
-        threads = options.threads or default_threads()
-        try:
+        _check_space(descriptor, header.file_bytes)
+        with (
+            closing(DirectWriter(descriptor, header.file_bytes >= DIRECT_BYTES)) as writer,
+            closing(_Sealer(source, cipher, geometry, writer, header.payload_offset)) as sealer,
+        ):
+            writer.write(memoryview(header.prefix() + stream_header), 0)
             for_each_batch(range(geometry.segment_count), sealer.seal_batch, threads, report)
-        finally:
-            sealer.close()
         source.check_unchanged()
         os.fsync(descriptor)
         options.before_publish(header)
@@ -102,35 +118,48 @@ def write_locked_model(
 
 
 class _Sealer:
-    """Seals batches of segments; each thread keeps one buffer for plaintext and one for ciphertext."""
+    """Seals batches of segments; each thread keeps memory for the plaintext and the ciphertext of one."""
 
     def __init__(
-        self, source: ModelSource, cipher: SegmentCipher, geometry: Geometry, descriptor: int, payload_offset: int
+        self, source: ModelSource, cipher: SegmentCipher, geometry: Geometry, writer: DirectWriter, payload_offset: int
     ) -> None:
         self._source = source
         self._cipher = cipher
         self._geometry = geometry
-        self._descriptor = descriptor
+        self._writer = writer
         self._payload_offset = payload_offset
-        self._buffers = threading.local()
-        self._plaintexts: list[PlaintextMemory] = []
+        self._batch_bytes = min(BATCH, geometry.segment_count) * SEGMENT_BYTES
+        self._threads = threading.local()
+        self._memories: list[PlaintextMemory] = []
 
-    def seal_batch(self, numbers: range) -> None:
-        if not hasattr(self._buffers, "plaintext"):
-            memory = PlaintextMemory(SEGMENT_BYTES)
-            self._plaintexts.append(memory)
-            self._buffers.plaintext = memory.view
-            self._buffers.ciphertext = memoryview(bytearray(SEGMENT_BYTES))
-        for segment in map(self._geometry.segment, numbers):
-            plaintext = self._buffers.plaintext[: segment.plaintext_bytes]
-            ciphertext = self._buffers.ciphertext[: segment.ciphertext_bytes]
-            self._source.read_into(segment.plaintext_offset, plaintext)
-            self._cipher.seal(segment, plaintext, ciphertext)
-            _write_all(self._descriptor, ciphertext, self._payload_offset + segment.ciphertext_offset)
+    def seal_batch(self, numbers: Sequence[int]) -> None:
+        """Reads the plaintext of segments that follow each other, seals them, and writes them, all at once."""
+        plaintexts, ciphertexts = self._views()
+        segments = [self._geometry.segment(number) for number in numbers]
+        plaintext_bytes = sum(segment.plaintext_bytes for segment in segments)
+        self._source.read_into(segments[0].plaintext_offset, plaintexts[:plaintext_bytes])
+        position = self._payload_offset + segments[0].ciphertext_offset
+        # As far behind the beginning of a block as in the file, which direct writes want.
+        begin = end = position % BLOCK_BYTES
+        for segment in segments:
+            start = segment.plaintext_offset - segments[0].plaintext_offset
+            plaintext = plaintexts[start : start + segment.plaintext_bytes]
+            self._cipher.seal(segment, plaintext, ciphertexts[end : end + segment.ciphertext_bytes])
+            end += segment.ciphertext_bytes
+        self._writer.write(ciphertexts[begin:end], position)
 
     def close(self) -> None:
-        for memory in self._plaintexts:
+        for memory in self._memories:
             memory.close()
+
+    def _views(self) -> tuple[memoryview, memoryview]:
+        """Returns this thread's memory for plaintext, and for ciphertext."""
+        if not hasattr(self._threads, "views"):
+            memories = PlaintextMemory(self._batch_bytes), PlaintextMemory(self._batch_bytes + BLOCK_BYTES)
+            self._memories += memories
+            self._threads.views = tuple(memory.view for memory in memories)
+        views: tuple[memoryview, memoryview] = self._threads.views
+        return views
 
 
 def _header(source: ModelSource, model_type: str, content_key: bytes, options: EncryptOptions) -> Header:
@@ -154,7 +183,9 @@ def _header(source: ModelSource, model_type: str, content_key: bytes, options: E
     ).encode()
 
 
-def _write_all(descriptor: int, data: memoryview, position: int) -> None:
-    while data:
-        count = os.pwrite(descriptor, data, position)
-        data, position = data[count:], position + count
+def _check_space(descriptor: int, file_bytes: int) -> None:
+    """Refuses what surely does not fit, at once and not when the disk is full."""
+    disk = os.fstatvfs(descriptor)
+    # Some network file systems do not know their size and say zero.
+    if disk.f_blocks and file_bytes > disk.f_bfree * disk.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,7 +1,9 @@
 """What can be encrypted, and that a model which changes meanwhile is refused, not locked half old and half new."""
 
+import errno
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,10 @@ def write_tree(folder: Path, files: dict[str, bytes]) -> Path:
 def lock(model: Path, locked: Path, options: EncryptOptions | None = None) -> None:
     source = ModelSource(scan_source(model), directory=model.is_dir())
     write_locked_model(source, "torch", CONTENT_KEY, locked, options or EncryptOptions())
+
+
+def working_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("weightlock")]
 
 
 def unlocked(locked: Path) -> dict[str, bytes]:
@@ -206,22 +212,42 @@ CHANGES = [append, overwrite, truncate, replace, Path.unlink, make_a_pipe]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-@pytest.mark.parametrize("name", ["a", "z"], ids=["read already", "still to be read"])
-def test_source_that_changes_while_it_is_encrypted(tmp_path: Path, name: str, change: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("name", ["a", "m", "z"], ids=["read already", "being read", "still to be read"])
+@pytest.mark.parametrize("after", [1, 3])
+def test_source_that_changes_while_it_is_encrypted(
+    tmp_path: Path, after: int, name: str, change: Callable[[Path], None]
+) -> None:
     model = write_tree(tmp_path / "model", {"a": bytes(100), "m": bytes(20 * SEGMENT), "z": bytes(100)})
-    pending = [change]
+    assert_changing_source_is_refused(model, lambda: change(model / name), after, threads=1)
 
-    def once(done: int, total: int) -> None:
-        while pending:
-            assert 0 < done < total
-            pending.pop()(model / name)
 
-    output = tmp_path / "out"
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize(("threads", "after"), [(1, 1), (1, 3), (4, 1)])
+def test_file_that_changes_while_it_is_encrypted(
+    tmp_path: Path, threads: int, after: int, change: Callable[[Path], None]
+) -> None:
+    model = write_tree(tmp_path / "model", {"net.pth": bytes(40 * SEGMENT)}) / "net.pth"
+    assert_changing_source_is_refused(model, lambda: change(model), after, threads)
+
+
+def assert_changing_source_is_refused(model: Path, change: Callable[[], object], after: int, threads: int) -> None:
+    """Makes the change when progress has been reported so often."""
+    reported: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        reported.append(done)
+        if len(reported) == after:
+            change()
+
+    output = model.with_name("output")
     output.mkdir()
     with pytest.raises(WeightlockError) as caught:
-        lock(model, output / "model.locked", EncryptOptions(threads=1, progress=once))
+        lock(model, output / "model.locked", EncryptOptions(threads=threads, progress=progress))
     assert caught.value.reason in ("model_source_invalid", "file_not_found")
+    assert "net.pth" in caught.value.message or model.is_dir()
     assert os.listdir(output) == []
+    assert len(reported) >= after
+    assert working_threads() == []
 
 
 def test_source_that_changes_after_its_last_byte_was_read(tmp_path: Path) -> None:
@@ -234,3 +260,51 @@ def test_source_that_changes_after_its_last_byte_was_read(tmp_path: Path) -> Non
     assert caught.value.reason == "model_source_invalid"
     assert "changed" in caught.value.message
     assert os.listdir(output) == []
+
+
+# Storage.
+
+
+class Storage:
+    """Stands in for `os.preadv`: reads at most so many bytes at once, and fails from some read on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int, fails_at: int = 10**9) -> None:
+        self._preadv = os.preadv
+        self._most = most
+        self._fails_at = fails_at
+        self.reads = 0
+        monkeypatch.setattr(os, "preadv", self)
+
+    def __call__(self, descriptor: int, buffers: list[memoryview], position: int) -> int:
+        self.reads += 1
+        if self.reads >= self._fails_at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return self._preadv(descriptor, [buffers[0][: self._most]], position)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("most", [100_000, SEGMENT - 1])
+def test_storage_that_returns_less_than_it_is_asked_for(
+    tmp_path: Path, most: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"a": os.urandom(9 * SEGMENT + 7), "b": os.urandom(5000)}
+    model = write_tree(tmp_path / "model", files)
+    with monkeypatch.context() as patched:
+        storage = Storage(patched, most)
+        lock(model, tmp_path / "model.locked", EncryptOptions(threads=threads))
+    assert storage.reads >= 10
+    assert unlocked(tmp_path / "model.locked") == files
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("fails_at", [1, 2, 5])
+def test_storage_that_fails(tmp_path: Path, fails_at: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "output").mkdir()
+    (tmp_path / "net.pth").write_bytes(bytes(40 * SEGMENT))
+    Storage(monkeypatch, 10 * SEGMENT, fails_at)
+    with pytest.raises(FileAccessError) as caught:
+        lock(tmp_path / "net.pth", tmp_path / "output" / "model.locked", EncryptOptions(threads=threads))
+    assert caught.value.reason == "file_unreadable"
+    assert "input/output error" in caught.value.message
+    assert os.listdir(tmp_path / "output") == []
+    assert working_threads() == []

@@ -3,15 +3,20 @@
 import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cryptors import CryptorFactory, EncryptOptions, Header, read_header
 from cryptors.reader import LockedModel
+from cryptors.source import ModelSource
+from cryptors.writer import write_locked_model
 from licensing.content_key import key_id
 from licensing.errors import WeightlockError
 from licensing.version import __version__
 from tests.cryptors.containers import CONTENT_KEY
+from tests.footprint import PeakWatch
+from tests.small_disk import SmallDisk
 from tests.vendor_desk import write_model
 
 CRYPTOR = CryptorFactory.instance("torch")
@@ -142,6 +147,53 @@ def test_output_without_a_place(model: Path, out: Path) -> None:
     assert_refused("not_a_file", model, out)
     assert_refused("storage_failed", model, out / ("x" * 300))
     assert os.listdir(out) == []
+
+
+# Large models.
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_model_that_is_written_directly_comes_back(
+    model: Path, out: Path, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cryptors.writer.DIRECT_BYTES", 0)
+    CRYPTOR.encrypt(model, CONTENT_KEY, out / "x", EncryptOptions(threads=threads))
+    with LockedModel(out / "x", CONTENT_KEY) as locked:
+        assert locked.file().read_all() == model.read_bytes()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_memory_does_not_grow_with_the_model(out: Path, tmp_path: Path, threads: int) -> None:
+    write_model(tmp_path / "net.pth", 100)
+    os.truncate(tmp_path / "net.pth", 200 * SEGMENT)
+    source = ModelSource({"net.pth": tmp_path / "net.pth"}, directory=False)
+    with PeakWatch(os.getpid()) as watch:
+        write_locked_model(source, "torch", CONTENT_KEY, out / "x", EncryptOptions(threads=threads))
+    assert watch.peak - watch.before < (8.5 * threads + 8) * SEGMENT
+
+
+@pytest.mark.parametrize("free", [-1, 0])
+def test_model_that_cannot_fit_on_the_disk_is_refused_at_once(
+    model: Path, out: Path, free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sealing gigabytes until the disk is full would come to the same, later."""
+    needed = CRYPTOR.encrypt(model, CONTENT_KEY, out / "x").file_bytes
+    reported: list[int] = []
+    disk = SimpleNamespace(f_blocks=10**9, f_bfree=needed + free, f_frsize=1)
+    monkeypatch.setattr(os, "fstatvfs", lambda descriptor: disk)
+    options = EncryptOptions(replace=True, progress=lambda done, total: reported.append(done))
+    if free < 0:
+        assert "no space left" in assert_refused("storage_full", model, out / "x", options).message
+        assert reported == []
+        disk.f_blocks = disk.f_bfree = 0  # As of a network file system that does not say.
+    CRYPTOR.encrypt(model, CONTENT_KEY, out / "x", options)
+
+
+def test_disk_that_fills_up_meanwhile(model: Path, small_disk: SmallDisk) -> None:
+    write_model(model, 6 * SEGMENT)
+    options = EncryptOptions(threads=1, progress=lambda done, total: small_disk.fill())
+    assert_refused("storage_full", model, small_disk.path / "x", options)
+    assert os.listdir(small_disk.path) == ["filler"]
 
 
 # Interruptions.
