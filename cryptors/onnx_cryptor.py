@@ -1,8 +1,9 @@
 """ONNX: one file, or a model with external data, also above 2 GB."""
 
+import contextlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cryptors.base import Cryptor
 from cryptors.detect import check_type
@@ -10,7 +11,6 @@ from cryptors.errors import FrameworkMissingError, ModelRejectedError, ModelSour
 from cryptors.frameworks import import_framework
 from cryptors.memory import PlaintextMemory
 from cryptors.model_type import ModelType
-from cryptors.onnx_external_data import ExternalData, external_paths
 from cryptors.reader import LockedModel
 from cryptors.signature import Signature, TensorSpec, bind_inputs
 from cryptors.source import ModelSource, scan_source
@@ -21,9 +21,12 @@ __all__ = ["OnnxCryptor"]
 PROTOBUF_LIMIT = 2**31 - 1
 """The largest protobuf message, and so the largest ONNX file without external data, in bytes."""
 
-LARGE_INITIALIZER_BYTES = 2**20
-"""From this size on, an initializer goes to ONNX Runtime as a value of its own, which it copies once. What it finds in
-files in memory, it copies twice, and it takes nothing of 2 GiB or more from there."""
+LARGE_MODEL_BYTES = 16 * 2**20
+"""From this size on, a model in one file is taken apart for ONNX Runtime; smaller ones are not worth it."""
+
+LARGE_VALUES_BYTES = 64 * 2**10
+"""From this size on, an initializer's values go to ONNX Runtime by themselves when a model is taken apart. Those of
+shapes are never so large: ONNX Runtime needs them while it reads the model."""
 
 
 class OnnxCryptor(Cryptor):
@@ -53,7 +56,7 @@ class OnnxCryptor(Cryptor):
             ModelTypeError: that would be larger than 2 GB, which ONNX files cannot be; `load` can.
         """
         data = model.file().read_all()
-        others = [file.path for file in model.index.files if file.path != model.file().path]
+        others = {_beside(model, file.path): file.path for file in model.index.files if file.path != model.file().path}
         if not others:
             return data
         if model.index.content_bytes > PROTOBUF_LIMIT:
@@ -62,8 +65,10 @@ class OnnxCryptor(Cryptor):
                 "use load(), which gives an InferenceSession",
                 reason="model_too_large",
             )
-        files = {_beside(model.file().path, path): model.file(path) for path in others}
-        return ExternalData(data, files).inline()
+        # Deferred, like the other imports in this class: small models load without it, and start faster.
+        from cryptors.onnx_external_data import with_values_inside
+
+        return with_values_inside(data, {name: model.file(path) for name, path in others.items()})
 
     def _load(
         self,
@@ -79,26 +84,32 @@ class OnnxCryptor(Cryptor):
             device: "cpu" or "cuda:N"; stands for the execution providers that fit it.
             providers: as in `InferenceSession`; overrides `device`.
             sess_options: as in `InferenceSession`. A model with external data needs options of its own: they name
-                its memory, which is gone when the session is made.
+                its memory, which is gone when the session is made. A model in one file goes to ONNX Runtime as it is
+                when there are options, which takes more memory, and the options can serve other models.
         """
         onnxruntime = _import_onnxruntime()
+        providers = providers or _providers(onnxruntime, device)
+        entry, others = model.file(), len(model.index.files) - 1
+        if not others and (entry.size < LARGE_MODEL_BYTES or sess_options is not None):
+            return _session(onnxruntime, entry.read_all(), sess_options, providers)
+        from cryptors.onnx_values import hand_over_values
+
         options = sess_options or onnxruntime.SessionOptions()
-        entry = model.file()
-        data = entry.read_all()
-        others = [file for file in model.index.files if file.path != entry.path]
-        memories = {_beside(entry.path, file.path): PlaintextMemory(file.size) for file in others}
-        try:
-            for file, memory in zip(others, memories.values(), strict=True):
+        with contextlib.ExitStack() as stack:
+            files = {}
+            for file in model.index.files:
+                memory = stack.enter_context(PlaintextMemory(file.size))
                 model.file(file.path).read_all_into(memory.view)
-            if memories:
-                buffers = {name: memory.view for name, memory in memories.items()}
-                data = _add_external_data(onnxruntime, options, data, buffers)
+                files[_beside(model, file.path)] = memory.view
+            try:
+                data = hand_over_values(onnxruntime, options, files, LARGE_VALUES_BYTES, stack)
+            except ValueError:
+                if others:
+                    raise
+                data = bytes(files[""])  # ONNX Runtime says what is wrong with it.
             # ONNX Runtime copies what it takes from these memories, and documents that they can be freed when the
             # session is made (AddExternalInitializers, AddExternalInitializersFromFilesInMemory).
-            return onnxruntime.InferenceSession(data, options, providers=providers or _providers(onnxruntime, device))
-        finally:
-            for memory in memories.values():
-                memory.close()
+            return _session(onnxruntime, data, options, providers)
 
     def _decrypt_bytes(self, data: bytes) -> bytes:
         return data
@@ -107,10 +118,12 @@ class OnnxCryptor(Cryptor):
         self, data: bytes, device: str = "cpu", providers: list[Any] | None = None, sess_options: Any = None
     ) -> Any:
         onnxruntime = _import_onnxruntime()
-        return onnxruntime.InferenceSession(data, sess_options, providers=providers or _providers(onnxruntime, device))
+        return _session(onnxruntime, data, sess_options, providers or _providers(onnxruntime, device))
 
     def _source(self, model: Path) -> ModelSource:
         """Returns the model's files: the `.onnx` file, and the external data that it names, wherever it was started."""
+        from cryptors.onnx_external_data import external_paths
+
         files = scan_source(model)
         if os.path.isdir(model):
             entry = _single_onnx(model, list(files))
@@ -148,30 +161,30 @@ def _providers(onnxruntime: Any, device: str) -> list[Any]:
     return [("CUDAExecutionProvider", {"device_id": int(number or "0")}), "CPUExecutionProvider"]
 
 
-def _beside(entry: str, path: str) -> str:
-    """Returns a file's path as the `.onnx` file names it: relative to its own directory."""
+def _session(onnxruntime: Any, data: bytes, options: Any, providers: list[Any]) -> Any:
+    """Returns a session that holds no plaintext but what ONNX Runtime made of it.
+
+    ONNX Runtime keeps the bytes of a model to make the session again with other providers. Nothing of a locked model
+    is left for that when the session is made.
+    """
+    session = onnxruntime.InferenceSession(data, options, providers=providers)
+    session.disable_fallback()
+    session.set_providers = _refuse_providers
+    if hasattr(session, "_model_bytes"):
+        session._model_bytes = None
+    return session
+
+
+def _refuse_providers(*providers: Any, **options: Any) -> NoReturn:
+    raise UsageError("the session of a locked model cannot change its providers", "give load() the providers")
+
+
+def _beside(model: LockedModel, path: str) -> str:
+    """Returns a file's path as the `.onnx` file names it, relative to its own directory; "" for the `.onnx` file."""
+    entry = model.file().path
+    if path == entry:
+        return ""
     return os.path.relpath(path, os.path.dirname(entry) or ".").replace(os.sep, "/")
-
-
-def _add_external_data(onnxruntime: Any, options: Any, data: bytes, buffers: dict[str, memoryview]) -> bytes:
-    """Hands external data to ONNX Runtime through the session's options, and returns the `.onnx` file to load."""
-    external = ExternalData(data, buffers)
-    names, values = external.large_initializers(onnxruntime, LARGE_INITIALIZER_BYTES)
-    filled = {name: view for name, view in buffers.items() if view}
-    # ONNX Runtime 1.23, the last one for Python 3.10, takes values alone: what is smaller goes into the file there.
-    add_files = getattr(options, "add_external_initializers_from_files_in_memory", None)
-    try:
-        if add_files is not None:
-            add_files(list(filled), list(filled.values()), [len(view) for view in filled.values()])
-        if names:
-            options.add_external_initializers(names, values)
-    except RuntimeError as cause:
-        if "already been added" not in str(cause):
-            raise
-        raise UsageError(
-            "these session options were used for a model with external data already", "make new ones for each model"
-        ) from cause
-    return external.inline_all_but(names) if add_files is None else external.inline_nested()
 
 
 def _single_onnx(model: Path, paths: list[str]) -> str:

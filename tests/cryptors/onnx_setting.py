@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from cryptors import CryptorFactory
 from tests.cryptors.containers import CONTENT_KEY
-from tests.onnx_models import ExternalWriter, write_graph
+from tests.onnx_models import ExternalWriter, inside, write_graph
 from tests.refusals import assert_refused
 
 __all__ = [
@@ -24,8 +24,8 @@ __all__ = [
     "assert_refused",
     "assert_same_outputs",
     "lock",
-    "needs_files_in_memory",
     "write_external",
+    "write_inside",
 ]
 
 ONNX = CryptorFactory.instance("onnx")
@@ -34,12 +34,6 @@ W: Any = np.random.default_rng(2).standard_normal((64, 64)).astype(np.float32)
 V: Any = np.random.default_rng(3).standard_normal((64, 64)).astype(np.float32)
 MATMUL = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "v"], ["y"])]
 OUTPUT = (TensorProto.FLOAT, [2, 64])
-
-
-needs_files_in_memory = pytest.mark.skipif(
-    not hasattr(onnxruntime.SessionOptions, "add_external_initializers_from_files_in_memory"),
-    reason="ONNX Runtime before 1.24.1, as for Python 3.10: it has no files in memory, and aborts on empty tensors",
-)
 
 
 def lock(model: Path) -> Path:
@@ -64,6 +58,11 @@ def write_external(folder: Path, location: str = "weights.bin", name: str = "m.o
     """Writes the model of two products with its weights in one file."""
     tensor = ExternalWriter((folder / name).parent, location)
     return write_graph(folder / name, MATMUL, [tensor("w", W), tensor("v", V)], {"x": X}, OUTPUT)
+
+
+def write_inside(folder: Path) -> Path:
+    """Writes the same model as one file."""
+    return write_graph(folder / "m.onnx", MATMUL, [inside("w", W), inside("v", V)], {"x": X}, OUTPUT)
 
 
 @pytest.fixture

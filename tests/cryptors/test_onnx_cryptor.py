@@ -14,17 +14,14 @@ from cryptors.memory import PlaintextMemory
 from licensing.errors import WeightlockError
 from tests.cryptors.containers import CONTENT_KEY
 from tests.cryptors.onnx_setting import (
-    MATMUL,
     ONNX,
     OUTPUT,
-    V,
-    W,
     X,
     assert_refused,
     assert_same_outputs,
     lock,
-    needs_files_in_memory,
     write_external,
+    write_inside,
 )
 from tests.onnx_models import ExternalWriter, inside, write_graph
 
@@ -41,40 +38,66 @@ def options_of(level: Any, prepacking: bool) -> Any:
     return options
 
 
-@pytest.mark.parametrize("level", LEVELS, ids=["not optimized", "optimized"])
-@pytest.mark.parametrize("prepacking", [True, False], ids=["packed", "not packed"])
-@pytest.mark.parametrize("as_values", [False, True], ids=["as files", "as values"])
-def test_session_does_not_need_the_memory_that_is_wiped(
-    onnx_folder: Path, monkeypatch: pytest.MonkeyPatch, level: Any, prepacking: bool, as_values: bool
-) -> None:
-    """ONNX Runtime documents that it copies. If it did not, outputs would come from zeros, or from freed memory."""
-    made: list[PlaintextMemory] = []
+@pytest.fixture
+def wiped(monkeypatch: pytest.MonkeyPatch) -> list[memoryview]:
+    """Returns views of the memory that models are decrypted into, which outlive it. Models are taken apart always."""
     views: list[memoryview] = []
 
     def remember(size: int) -> PlaintextMemory:
-        made.append(PlaintextMemory(size))
-        views.append(made[-1].view[:])
-        return made[-1]
+        memory = PlaintextMemory(size)
+        views.append(memory.view[:])
+        return memory
 
     monkeypatch.setattr("cryptors.onnx_cryptor.PlaintextMemory", remember)
-    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_INITIALIZER_BYTES", 1024 if as_values else 2**31)
-    model = write_external(onnx_folder)
-    locked = lock(model)
-    expected = onnxruntime.InferenceSession(model, options_of(level, prepacking)).run(None, {"x": X})[0]
-    session = ONNX.load(locked, CONTENT_KEY, sess_options=options_of(level, prepacking))
-    assert len(views) == 1
+    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_MODEL_BYTES", 0)
+    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_VALUES_BYTES", 1024)
+    return views
+
+
+def assert_needs_nothing_of(views: list[memoryview], session: Any, expected: Any) -> None:
     assert all(bytes(view) == bytes(len(view)) for view in views), "wiped, also for those who still hold it"
     views.clear()
-    made.clear()
     gc.collect()
     for _ in range(3):
         assert session.run(None, {"x": X})[0].tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("kind", ["FLOAT", "FLOAT16", "BFLOAT16", "INT8", "BOOL", "DOUBLE"])
-def test_types_of_large_initializers(onnx_folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """NumPy lacks some of ONNX's types; their bits go through unchanged."""
-    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_INITIALIZER_BYTES", 16)
+@pytest.mark.parametrize("level", LEVELS, ids=["not optimized", "optimized"])
+@pytest.mark.parametrize("prepacking", [True, False], ids=["packed", "not packed"])
+def test_session_does_not_need_the_memory_that_is_wiped(
+    onnx_folder: Path, wiped: list[memoryview], level: Any, prepacking: bool
+) -> None:
+    """ONNX Runtime documents that it copies. If it did not, outputs would come from zeros, or from freed memory."""
+    model = write_external(onnx_folder)
+    locked = lock(model)
+    expected = onnxruntime.InferenceSession(model, options_of(level, prepacking)).run(None, {"x": X})[0]
+    session = ONNX.load(locked, CONTENT_KEY, sess_options=options_of(level, prepacking))
+    assert len(wiped) == 2
+    assert_needs_nothing_of(wiped, session, expected)
+
+
+def test_session_of_one_file_does_not_need_the_memory_that_is_wiped(onnx_folder: Path, wiped: list[memoryview]) -> None:
+    model = write_inside(onnx_folder)
+    expected = onnxruntime.InferenceSession(model).run(None, {"x": X})[0]
+    session = ONNX.load(lock(model), CONTENT_KEY)
+    assert len(wiped) == 1
+    assert_needs_nothing_of(wiped, session, expected)
+
+
+KINDS = [
+    *("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ"),
+    *("INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64", "BOOL"),
+]
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["one file", "external data"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_types_of_large_initializers(
+    onnx_folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, external: bool
+) -> None:
+    """NumPy lacks some of ONNX's types; their bits go through unchanged, wherever they lie."""
+    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_MODEL_BYTES", 0)
+    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_VALUES_BYTES", 16)
     dtype = helper.tensor_dtype_to_np_dtype(TensorProto.DataType.Value(kind))
     table = np.arange(64).reshape(16, 4).astype(dtype)
     nodes = [
@@ -82,14 +105,31 @@ def test_types_of_large_initializers(onnx_folder: Path, monkeypatch: pytest.Monk
         helper.make_node("Gather", ["f", "i"], ["y"]),
     ]
     rows = {"i": np.array([0, 7, 15])}
-    model = write_graph(onnx_folder / "m.onnx", nodes, [ExternalWriter(onnx_folder)("w", table)], rows, (1, [3, 4]))
+    tensor = ExternalWriter(onnx_folder)("w", table) if external else inside("w", table)
+    model = write_graph(onnx_folder / "m.onnx", nodes, [tensor], rows, (1, [3, 4]), versions=(19, 9))
     found = ONNX.load(lock(model), CONTENT_KEY).run(None, rows)[0]
     assert np.array_equal(found, table.astype(np.float32)[[0, 7, 15]])
 
 
+def test_values_at_every_place_in_one_file(onnx_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of eight bytes lie at multiples of eight, wherever the file had them; names shift them here."""
+    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_MODEL_BYTES", 0)
+    names = ["w" * length for length in range(1, 17)]
+    tables = [np.random.default_rng(number).standard_normal((2**13, 1)) for number in range(16)]
+    model = write_graph(
+        onnx_folder / "m.onnx",
+        [helper.make_node("Concat", [*names, "x"], ["y"], axis=1)],
+        [inside(name, table) for name, table in zip(names, tables, strict=True)],
+        {"x": tables[0]},
+        (TensorProto.DOUBLE, [2**13, 17]),
+    )
+    found = ONNX.load(lock(model), CONTENT_KEY).run(None, {"x": tables[0]})[0]
+    assert np.array_equal(found, np.concatenate([*tables, tables[0]], axis=1))
+
+
 def test_types_of_less_than_a_byte(onnx_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two numbers share a byte."""
-    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_INITIALIZER_BYTES", 16)
+    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_VALUES_BYTES", 16)
     (onnx_folder / "w.bin").write_bytes(bytes(range(32)))
     table = ExternalWriter(onnx_folder).tensor("w", TensorProto.INT4, [16, 4], location="w.bin")
     nodes = [helper.make_node("DequantizeLinear", ["w", "scale"], ["f"]), helper.make_node("Gather", ["f", "i"], ["y"])]
@@ -99,9 +139,9 @@ def test_types_of_less_than_a_byte(onnx_folder: Path, monkeypatch: pytest.Monkey
     assert_same_outputs(model, lock(model), rows)
 
 
-@needs_files_in_memory
-def test_session_options_serve_one_model(onnx_folder: Path) -> None:
+def test_session_options_serve_one_model(onnx_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would go on naming the memory of the first one."""
+    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_VALUES_BYTES", 16)
     locked, options = lock(write_external(onnx_folder)), onnxruntime.SessionOptions()
     first = ONNX.load(locked, CONTENT_KEY, sess_options=options)
     error = assert_refused("usage", ONNX.load, locked, CONTENT_KEY, sess_options=options)
@@ -109,8 +149,12 @@ def test_session_options_serve_one_model(onnx_folder: Path) -> None:
     assert first.run(None, {"x": X})[0].shape == (2, 64)
 
 
-def test_session_options_of_models_in_one_file_can_be_shared(onnx_folder: Path) -> None:
-    model = write_graph(onnx_folder / "m.onnx", MATMUL, [inside("w", W), inside("v", V)], {"x": X}, OUTPUT)
+def test_session_options_of_models_in_one_file_can_be_shared(
+    onnx_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_MODEL_BYTES", 0)
+    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_VALUES_BYTES", 16)
+    model = write_inside(onnx_folder)
     locked, options = lock(model), onnxruntime.SessionOptions()
     options.graph_optimization_level = LEVELS[0]
     for _ in range(2):
@@ -123,7 +167,7 @@ def test_session_options_of_models_in_one_file_can_be_shared(onnx_folder: Path) 
 
 
 def test_one_file_comes_back_byte_for_byte(onnx_folder: Path) -> None:
-    model = write_graph(onnx_folder / "m.onnx", MATMUL, [inside("w", W), inside("v", V)], {"x": X}, OUTPUT)
+    model = write_inside(onnx_folder)
     plaintext = ONNX.decrypt(lock(model), CONTENT_KEY)
     assert type(plaintext) is bytes
     assert plaintext == model.read_bytes()
@@ -139,6 +183,16 @@ def test_providers(onnx_folder: Path) -> None:
     locked = lock(write_external(onnx_folder))
     session = ONNX.load(locked, CONTENT_KEY, device="ignored", providers=["CPUExecutionProvider"])
     assert session.get_providers() == ["CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["one file", "external data"])
+def test_providers_are_given_when_a_model_is_loaded(onnx_folder: Path, external: bool) -> None:
+    """ONNX Runtime would make the session again, from bytes and from memory that are gone."""
+    model = write_external(onnx_folder) if external else write_inside(onnx_folder)
+    session = ONNX.load(lock(model), CONTENT_KEY)
+    error = assert_refused("usage", session.set_providers, ["CPUExecutionProvider"])
+    assert error.hints == ("give load() the providers",)
+    assert session.run(None, {"x": X})[0].shape == (2, 64)
 
 
 def test_cuda_without_cuda(onnx_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from cryptors.onnx_cryptor import _add_external_data
 from licensing.errors import WeightlockError
 from tests.cryptors.containers import CONTENT_KEY, write_container
 from tests.cryptors.onnx_setting import (
@@ -205,31 +203,27 @@ def test_container_whose_tensors_name_what_is_not_there(onnx_folder: Path, membe
         assert "'w' names external data that is not there" in error.message
 
 
-class OptionsOfOldVersions:
-    """What ONNX Runtime 1.23 offers, the last version for Python 3.10: values, and no files in memory."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def add_external_initializers(self, names: list[str], values: list[Any]) -> None:
-        assert len(names) == len(values)
-        self.names += names
+def test_tensor_that_no_node_uses(onnx_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime drops such a tensor from the graph, and then finds none that its values could be for."""
+    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_VALUES_BYTES", 16)
+    tensor = ExternalWriter(onnx_folder)
+    tensors = [tensor("w", W), tensor("v", V), tensor("unused", W)]
+    model = write_graph(onnx_folder / "m.onnx", MATMUL, tensors, {"x": X}, OUTPUT)
+    assert_same_outputs(model, lock(model))
 
 
-def test_older_versions_get_large_tensors_as_values_and_small_ones_inside() -> None:
-    large: Any = np.arange(2**18 + 1, dtype=np.float32)
-    small: Any = np.arange(4, dtype=np.float32)
-    tensors = []
-    for name, array, offset in (("large", large, 0), ("small", small, large.nbytes)):
-        tensor = onnx.TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[array.size], data_location=1)
-        for key, value in (("location", "data"), ("offset", str(offset)), ("length", str(array.nbytes))):
-            tensor.external_data.add(key=key, value=value)
-        tensors.append(tensor)
-    proto = onnx.ModelProto(graph=onnx.GraphProto(initializer=tensors))
-    options = OptionsOfOldVersions()
-    buffers = {"data": memoryview(large.tobytes() + small.tobytes())}
-    data = _add_external_data(onnxruntime, options, proto.SerializeToString(), buffers)
-    left = onnx.ModelProto.FromString(data).graph.initializer
-    assert options.names == ["large"]
-    assert [tensor.data_location for tensor in left] == [1, 0]
-    assert left[1].raw_data == small.tobytes()
+@pytest.mark.parametrize("offset", [1, 2, 3])
+def test_tensors_at_odd_places(onnx_folder: Path, monkeypatch: pytest.MonkeyPatch, offset: int) -> None:
+    """Two tensors share their bytes, and a third begins where they end."""
+    monkeypatch.setattr("cryptors.onnx_cryptor.LARGE_VALUES_BYTES", 16)
+    (onnx_folder / "weights.bin").write_bytes(bytes(offset) + W.tobytes() + V.tobytes())
+    place = ExternalWriter(onnx_folder, "unused.bin")
+    tensors = [
+        place.tensor(name, TensorProto.FLOAT, W.shape, location="weights.bin", offset=str(begin), length=str(W.nbytes))
+        for name, begin in (("w", offset), ("v", offset), ("u", offset + W.nbytes))
+    ]
+    nodes = [*MATMUL[:-1], helper.make_node("MatMul", ["h", "v"], ["g"]), helper.make_node("MatMul", ["g", "u"], ["y"])]
+    model = write_graph(onnx_folder / "m.onnx", nodes, tensors, {"x": X}, OUTPUT)
+    session = ONNX.load(lock(model), CONTENT_KEY)
+    expected = onnxruntime.InferenceSession(ONNX.decrypt(onnx_folder.parent / "model.locked", CONTENT_KEY))
+    assert session.run(None, {"x": X})[0].tobytes() == expected.run(None, {"x": X})[0].tobytes()
