@@ -15,15 +15,20 @@ from cryptors.errors import MemoryUnavailableError
 __all__ = ["PlaintextFile", "PlaintextMemory", "WrittenFile", "new_mapping", "wipe"]
 
 HUGE_PAGE_BYTES = 2 * 1024 * 1024
-_ZEROS = bytes(1024 * 1024)
+_ZEROS = bytearray(1024 * 1024)
 
 
 def wipe(view: memoryview) -> None:
-    """Overwrites writable memory with zeros."""
-    flat = view.cast("B")
-    for start in range(0, len(flat), len(_ZEROS)):
-        part = flat[start : start + len(_ZEROS)]
-        part[:] = _ZEROS[: len(part)]
+    """Overwrites writable memory with zeros, where it is not zero.
+
+    So memory that was never used is only read: before it could be written to, the kernel would have to find pages for
+    it, which takes seconds for a large model whose loading was interrupted.
+    """
+    flat, zeros = view.cast("B"), _ZEROS
+    for start in range(0, len(flat), len(zeros)):
+        part = flat[start : start + len(zeros)]
+        if zeros != part:  # A bytearray on the left: so Python compares quickly, and takes no memory for that.
+            part[:] = memoryview(zeros)[: len(part)]
 
 
 def new_mapping(size: int, descriptor: int = -1) -> mmap.mmap:
@@ -129,7 +134,7 @@ class PlaintextFile:
     def close(self) -> None:
         """Gives the memory back, when nobody has it mapped any more; the kernel zeroes it before it is used again."""
         if self._map is not None:
-            wipe(self.view)
+            self._wipe()
             self.view.release()
             try:
                 self._map.close()
@@ -147,6 +152,15 @@ class PlaintextFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _wipe(self) -> None:
+        """Overwrites what was written: in a memory file, even reading takes pages where there are none yet."""
+        end = 0
+        with contextlib.suppress(OSError):  # There is no data after the last one: ENXIO.
+            while True:
+                start = os.lseek(self._descriptor, end, os.SEEK_DATA)
+                end = os.lseek(self._descriptor, start, os.SEEK_HOLE)
+                wipe(self.view[start:end])
 
 
 class WrittenFile:

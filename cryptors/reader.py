@@ -110,20 +110,28 @@ class LockedModel:
         Several threads may call this at the same time.
 
         Raises:
-            ModelDamagedError: a segment does not verify; the memory is wiped.
-            FileAccessError: storage fails; the memory is wiped.
+            ModelDamagedError: a segment does not verify; what was decrypted is wiped.
+            FileAccessError: storage fails; what was decrypted is wiped.
         """
         numbers = self._geometry.segments_of(offset, offset + len(target))
+        begun: list[int] = []
+
+        def read(batch: Sequence[int]) -> None:
+            begun.append(batch[-1])
+            self._read_batch(batch, offset, target)
+
         try:
             for_each_batch(
                 numbers,
-                lambda batch: self._read_batch(batch, offset, target),
+                read,
                 self._threads_for(numbers),
                 self._report_new,
                 READ_BATCH,
             )
         except BaseException as cause:
-            wipe(target)
+            if begun:
+                last = self._geometry.segment(max(begun))
+                wipe(target[: last.plaintext_offset + last.plaintext_bytes - offset])
             self.failure = cause
             raise
 

@@ -56,7 +56,8 @@ def path_option(*names: str, help: str) -> Any:
 Json = Annotated[bool, flag("--json", help="Print one JSON object instead of text.")]
 Force = Annotated[bool, flag("--force", help="Replace the output if it exists.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, max=256, help="How many threads work (default: all processors).")
+    int | None,
+    typer.Option("--threads", min=1, max=256, help="How many threads work (default: one per usable processor)."),
 ]
 VendorHomeOption = Annotated[
     Path | None,

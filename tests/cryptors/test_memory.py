@@ -12,8 +12,8 @@ PAGE = mmap.PAGESIZE
 SIZES = [1, PAGE - 1, PAGE, 5 * 1024 * 1024 + 1]
 
 
-def flags_of(view: memoryview) -> set[str]:
-    """Returns the kernel's flags of the mapping that memory lies in: VmFlags in /proc/self/smaps, proc(5)."""
+def facts_of(view: memoryview, name: str) -> list[str]:
+    """Returns what the kernel says of the mapping that memory lies in: /proc/self/smaps, proc(5)."""
     address = ctypes.addressof(ctypes.c_char.from_buffer(view))
     inside = False
     with open("/proc/self/smaps", encoding="ascii", errors="replace") as maps:
@@ -22,8 +22,8 @@ def flags_of(view: memoryview) -> set[str]:
             if "-" in first and not first.endswith(":"):
                 start, end = (int(number, 16) for number in first.split("-"))
                 inside = start <= address < end
-            elif inside and first == "VmFlags:":
-                return set(rest)
+            elif inside and first == name:
+                return rest
     raise AssertionError("the memory is not mapped")
 
 
@@ -67,8 +67,10 @@ def test_memory_is_wiped_after_an_error() -> None:
 def test_memory_is_left_out_of_core_dumps(size: int) -> None:
     with PlaintextMemory(size) as memory, PlaintextFile(size) as file:
         for view in (memory.view, file.view):
-            assert "dd" in flags_of(view)
-    assert "dd" not in flags_of(memoryview(bytearray(size))), "other memory is dumped, so the flag tells something"
+            assert "dd" in facts_of(view, "VmFlags:")
+    assert "dd" not in facts_of(memoryview(bytearray(size)), "VmFlags:"), (
+        "other memory is dumped, so the flag tells something"
+    )
 
 
 def test_empty_memory() -> None:
@@ -138,3 +140,27 @@ def test_file_is_closed_and_wiped_also_for_those_who_still_hold_a_part() -> None
 def test_child_does_not_inherit_the_file() -> None:
     with PlaintextFile(10) as file:
         assert not os.get_inheritable(int(file.path.rpartition("/")[2]))
+
+
+def test_wiping_takes_no_memory_for_what_was_never_used() -> None:
+    """An interrupt early in the loading of a large model would otherwise have to wait for all its pages."""
+    size = 64 * 1024 * 1024
+    memory = PlaintextMemory(size)
+    held = memory.view[:]
+    held[:1000] = b"\xaa" * 1000
+    wipe(memory.view)
+    assert held[:1000] == bytes(1000)
+    assert int(facts_of(held, "Rss:")[0]) <= 4 * 1024, "kilobytes"
+
+
+def test_closing_a_file_takes_no_memory_for_what_was_never_used() -> None:
+    size = 64 * 1024 * 1024
+    file = PlaintextFile(size)
+    file.view[:1000] = b"\xaa" * 1000
+    file.view[size // 2 : size // 2 + 5] = b"\xaa" * 5
+    descriptor = os.open(file.path, os.O_RDONLY)
+    file.close()
+    assert os.fstat(descriptor).st_blocks * 512 <= 8 * 1024 * 1024
+    assert os.pread(descriptor, 1000, 0) == bytes(1000)
+    assert os.pread(descriptor, 5, size // 2) == bytes(5)
+    os.close(descriptor)

@@ -107,7 +107,6 @@ with LockedModel(sys.argv[1], bytes(range(32)), threads=4) as model:
     model._file._idle.clear()
     limit(0)
     tell(lambda: model.read_into(0, memoryview(memory)))
-    print(memory.count(0) == len(memory))
 """
 
 
@@ -119,6 +118,5 @@ def test_limit_on_the_process(tmp_path: Path) -> None:
         *("out_of_memory True 1" for _ in range(3)),
         "done 1",
         "out_of_memory True 1",
-        "True",
     ]
     assert done.stderr == ""
