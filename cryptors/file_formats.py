@@ -4,7 +4,6 @@ import io
 import json
 import mmap
 import re
-import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -120,6 +119,8 @@ def _are_paddle_fields(numbers: set[int]) -> bool:
 
 
 def _zip_type(path: Path) -> ModelType | None:
+    import zipfile  # Deferred: customers' applications only load models, and start faster without it.
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())

@@ -1,6 +1,7 @@
 """ONNX: one file, or a model with external data, also above 2 GB."""
 
 import contextlib
+import ctypes
 import os
 from pathlib import Path
 from typing import Any, NoReturn
@@ -89,27 +90,14 @@ class OnnxCryptor(Cryptor):
         """
         onnxruntime = _import_onnxruntime()
         providers = providers or _providers(onnxruntime, device)
-        entry, others = model.file(), len(model.index.files) - 1
-        if not others and (entry.size < LARGE_MODEL_BYTES or sess_options is not None):
-            return _session(onnxruntime, entry.read_all(), sess_options, providers)
-        from cryptors.onnx_values import hand_over_values
-
-        options = sess_options or onnxruntime.SessionOptions()
-        with contextlib.ExitStack() as stack:
-            files = {}
-            for file in model.index.files:
-                memory = stack.enter_context(PlaintextMemory(file.size))
-                model.file(file.path).read_all_into(memory.view)
-                files[_beside(model, file.path)] = memory.view
-            try:
-                data = hand_over_values(onnxruntime, options, files, LARGE_VALUES_BYTES, stack)
-            except ValueError:
-                if others:
-                    raise
-                data = bytes(files[""])  # ONNX Runtime says what is wrong with it.
-            # ONNX Runtime copies what it takes from these memories, and documents that they can be freed when the
-            # session is made (AddExternalInitializers, AddExternalInitializersFromFilesInMemory).
-            return _session(onnxruntime, data, options, providers)
+        is_large, is_one_file = model.index.content_bytes >= LARGE_MODEL_BYTES, len(model.index.files) == 1
+        if is_one_file and (not is_large or sess_options is not None):
+            session = _session(onnxruntime, model.file().read_all(), sess_options, providers)
+        else:
+            session = _session_from_parts(onnxruntime, model, sess_options or onnxruntime.SessionOptions(), providers)
+        if is_large:
+            _return_freed_memory()
+        return session
 
     def _decrypt_bytes(self, data: bytes) -> bytes:
         return data
@@ -173,6 +161,34 @@ def _session(onnxruntime: Any, data: bytes, options: Any, providers: list[Any]) 
     if hasattr(session, "_model_bytes"):
         session._model_bytes = None
     return session
+
+
+def _session_from_parts(onnxruntime: Any, model: LockedModel, options: Any, providers: list[Any]) -> Any:
+    """Returns a session for which large values were handed over beside the rest of the model."""
+    from cryptors.onnx_values import hand_over_values
+
+    with contextlib.ExitStack() as stack:
+        files = {}
+        for file in model.index.files:
+            memory = stack.enter_context(PlaintextMemory(file.size))
+            model.file(file.path).read_all_into(memory.view)
+            files[_beside(model, file.path)] = memory.view
+        try:
+            data = hand_over_values(onnxruntime, options, files, LARGE_VALUES_BYTES, stack)
+        except ValueError:
+            if len(files) > 1:
+                raise
+            data = bytes(files[""])  # ONNX Runtime says what is wrong with it.
+        # ONNX Runtime copies what it takes from these memories, and documents that they can be freed when the
+        # session is made (AddExternalInitializers, AddExternalInitializersFromFilesInMemory).
+        return _session(onnxruntime, data, options, providers)
+
+
+def _return_freed_memory() -> None:
+    """Lets glibc give back what ONNX Runtime has freed: as much as a model again, and plaintext."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _refuse_providers(*providers: Any, **options: Any) -> NoReturn:

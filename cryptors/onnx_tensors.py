@@ -48,6 +48,9 @@ ENTRY_KEY, ENTRY_VALUE = 1, 2
 EXTERNAL = 1
 """The data location of tensors whose values lie in another file."""
 
+MAX_DIMS_BYTES = 1024
+"""More than any runtime's tensors have dimensions."""
+
 MAX_DEPTH = 100
 """How deeply messages may hold each other; ONNX Runtime reads no deeper."""
 
@@ -139,6 +142,8 @@ class OnnxTensors:
                     tensor.is_external = each.value == EXTERNAL
             elif each.wire_type == LENGTH_DELIMITED:
                 if each.number == DIMS:
+                    if each.end - each.start > MAX_DIMS_BYTES:
+                        raise FieldsError("a tensor of too many dimensions")
                     tensor.dims += packed_numbers(self._data, each.start, each.end)
                 elif each.number == NAME:
                     tensor.name = self._bytes(each)

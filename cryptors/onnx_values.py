@@ -17,11 +17,14 @@ __all__ = ["hand_over_values"]
 _BYTES = {
     **dict.fromkeys((2, 3, 9, 17, 18, 19, 20), 1),  # (U)INT8, BOOL, FLOAT8…
     **dict.fromkeys((4, 5, 10, 16), 2),  # (U)INT16, FLOAT16, BFLOAT16
-    **dict.fromkeys((1, 12), 4),  # FLOAT, UINT32
-    **dict.fromkeys((11, 13), 8),  # DOUBLE, UINT64
+    **dict.fromkeys((1, 6, 12), 4),  # FLOAT, (U)INT32
+    **dict.fromkeys((7, 11, 13), 8),  # DOUBLE, (U)INT64
 }
-"""How many bytes a number of each type has, by ONNX's number of the type. INT32 and INT64 are not here: ONNX Runtime
-computes shapes from them while it reads the model, and has no values yet that are handed to it."""
+"""How many bytes a number of each type has, by ONNX's number of the type."""
+
+_OF_SHAPES = (6, 7)
+"""INT32 and INT64. ONNX Runtime computes shapes from them while it reads a model, and has no values yet that are handed
+to it: what the `.onnx` file holds of them stays there."""
 
 _PACKED = (21, 22, 23, 25, 26)
 """The types of which several numbers share a byte: (U)INT4, FLOAT4E2M1, (U)INT2."""
@@ -38,6 +41,8 @@ class _Handed:
         for tensor in tensors.unique_initializers():
             place = places.get(tensor.start, tensor.raw)
             if place is None or place.length < min_bytes or len(tensor.dims) > _MAX_DIMENSIONS:
+                continue
+            if tensor.data_type in _OF_SHAPES and not tensor.is_external:
                 continue
             if place.length == math.prod(tensor.dims) * _BYTES.get(tensor.data_type, 0):
                 self.whole.append((tensor, place))

@@ -89,29 +89,32 @@ def fields(data: Bytes, start: int, end: int) -> Iterator[Field]:
     """
     place = start
     while place < end:
-        begin = place
-        key, place = _varint(data, place, end)
+        head = data[place : place + 2 * _VARINT_BYTES]  # What is read behind the end is refused below.
+        key, used = _varint(head, 0)
         number, wire_type, value = key >> 3, key & 7, 0
-        if wire_type == VARINT:
-            content = place
-            value, place = _varint(data, place, end)
-        elif wire_type == LENGTH_DELIMITED:
-            length, content = _varint(data, place, end)
-            place = content + length
+        content = place + used
+        if wire_type == LENGTH_DELIMITED:
+            length, used = _varint(head, used)
+            content = place + used
+            stop = content + length
+        elif wire_type == VARINT:
+            value, used = _varint(head, used)
+            stop = place + used
         elif wire_type in (FIXED_32, FIXED_64):
-            content, place = place, place + (4 if wire_type == FIXED_32 else 8)
+            stop = content + (4 if wire_type == FIXED_32 else 8)
         else:
             raise FieldsError("a field of an unknown kind")
-        if place > end or not 0 < number < 2**29:
+        if stop > end or not 0 < number < 2**29:
             raise FieldsError("a field that cannot be")
-        yield Field(number, wire_type, begin, content, place, value)
+        yield Field(number, wire_type, place, content, stop, value)
+        place = stop
 
 
 def packed_numbers(data: Bytes, start: int, end: int) -> list[int]:
     """Returns the numbers of a repeated field that is written as one."""
-    numbers = []
-    while start < end:
-        number, start = _varint(data, start, end)
+    content, place, numbers = data[start:end], 0, []
+    while place < len(content):
+        number, place = _varint(content, place)
         numbers.append(number)
     return numbers
 
@@ -128,18 +131,22 @@ def encode_beginning(number: int, length: int) -> bytes:
     return _encode_varint(number << 3 | LENGTH_DELIMITED) + _encode_varint(length)
 
 
-def _varint(data: Bytes, place: int, end: int) -> tuple[int, int]:
+def _varint(content: bytes | memoryview, place: int) -> tuple[int, int]:
     """Returns a number of at most 64 bits, and where what follows it begins."""
     value = shift = 0
-    for byte in data[place : min(end, place + _VARINT_BYTES)]:
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value >= 2**64:
-                raise FieldsError("a number that is too large")
-            return value, place
-        shift += 7
-    raise FieldsError("a number that does not end")
+    try:
+        while shift < 7 * _VARINT_BYTES:
+            byte = content[place]
+            place += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if value >= 2**64:
+                    raise FieldsError("a number that is too large")
+                return value, place
+            shift += 7
+    except IndexError as cause:
+        raise FieldsError("a number that does not end") from cause
+    raise FieldsError("a number of more than ten bytes")
 
 
 def _encode_varint(value: int) -> bytes:

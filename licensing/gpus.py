@@ -4,9 +4,11 @@ docs/spec/license.md, section 7. NVML is reached through `pynvml` (distribution 
 driver's library; without a driver the reading says so, and that is no error.
 """
 
+import ctypes
 import errno
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -70,22 +72,16 @@ class GpuReading:
     problems: tuple[str, ...] = ()
 
 
-def _import_pynvml() -> Any:
-    import pynvml
-
-    return pynvml
-
-
-def read_gpus(nvml: Callable[[], Any] = _import_pynvml) -> GpuReading:
+def read_gpus() -> GpuReading:
     """Measures the GPUs of this box.
-
-    Args:
-        nvml: returns the module to ask; by default pynvml.
 
     Returns:
         What could be read, and sentences about what could not: a GPU that has failed does not hide the others.
     """
-    module = nvml()
+    if "pynvml" not in sys.modules and _library_is_missing():
+        return GpuReading()
+    import pynvml as module
+
     try:
         module.nvmlInitWithFlags(0)
     except module.NVMLError_DriverNotLoaded:
@@ -103,6 +99,19 @@ def read_gpus(nvml: Callable[[], Any] = _import_pynvml) -> GpuReading:
             pass
 
 
+def _library_is_missing() -> bool:
+    """Asks the loader as pynvml does, whose import takes longer than the whole unlocking of a model."""
+    try:
+        ctypes.CDLL(_LIBRARY)
+    except OSError as cause:
+        return _says_missing(cause)
+    return False
+
+
+def _says_missing(cause: OSError) -> bool:
+    return _LIBRARY in str(cause) and os.strerror(errno.ENOENT) in str(cause)
+
+
 def _loading_problems(cause: Exception) -> tuple[str, ...]:
     """Tells a library that does not load from one that is not there, which is no problem.
 
@@ -110,7 +119,7 @@ def _loading_problems(cause: Exception) -> tuple[str, ...]:
     nothing rare: images made under NVIDIA's container runtime keep an empty one where it mounted the driver's.
     """
     loader = cause.__context__
-    if not isinstance(loader, OSError) or (_LIBRARY in str(loader) and os.strerror(errno.ENOENT) in str(loader)):
+    if not isinstance(loader, OSError) or _says_missing(loader):
         return ()
     return (f"the NVIDIA driver's library does not load: {loader}",)
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from cryptors.memory import PlaintextMemory
 from licensing.errors import WeightlockError
-from tests.cryptors.containers import CONTENT_KEY
+from tests.cryptors.containers import CONTENT_KEY, write_container
 from tests.cryptors.onnx_setting import (
     ONNX,
     OUTPUT,
@@ -125,6 +125,18 @@ def test_values_at_every_place_in_one_file(onnx_folder: Path, monkeypatch: pytes
     )
     found = ONNX.load(lock(model), CONTENT_KEY).run(None, {"x": tables[0]})[0]
     assert np.array_equal(found, np.concatenate([*tables, tables[0]], axis=1))
+
+
+def test_file_that_only_onnx_runtime_can_read(onnx_folder: Path, wiped: list[memoryview]) -> None:
+    """A group of fields, as protocol buffers had them once, is nothing that a model could have; nor does it harm."""
+    model = write_inside(onnx_folder)
+    expected = onnxruntime.InferenceSession(model).run(None, {"x": X})[0]
+    with open(model, "ab") as file:
+        file.write(bytes([100 << 3 & 0x7F | 0x80 | 3, 100 >> 4, 100 << 3 & 0x7F | 0x80 | 4, 100 >> 4]))
+    locked = write_container(
+        onnx_folder.parent / "model.locked", {"m.onnx": model.read_bytes()}, entry="m.onnx", model_type="onnx"
+    )
+    assert_needs_nothing_of(wiped, ONNX.load(locked, CONTENT_KEY), expected)
 
 
 def test_types_of_less_than_a_byte(onnx_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
