@@ -111,6 +111,7 @@ def test_gpu_is_where_the_ring_is_used(locked: Path, option: str, monkeypatch: p
     monkeypatch.setattr(safetensors_load, "DeviceRing", NoRing)
     cryptor = CryptorFactory.instance(read_header(locked).model_type)
     for name in ("cuda:1", torch.device("cuda:1")):
+        options: dict[str, Any] = {option: name}
         with pytest.raises(ModelRejectedError, match="no GPU here"):
-            cryptor.load(locked, CONTENT_KEY, **{option: name})
+            cryptor.load(locked, CONTENT_KEY, **options)
     assert places == ["cuda:1", "cuda:1"]
