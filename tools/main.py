@@ -15,6 +15,7 @@ from tools import (
     run_command,
     vendor_commands,
 )
+from tools.bench_command import bench
 from tools.customer_commands import StatusRefusedError
 from tools.demo_command import demo
 from tools.exit_codes import OTHER, USAGE, exit_code
@@ -50,6 +51,7 @@ app.command("status", rich_help_panel=CUSTOMER)(customer_commands.status)
 app.command("run", rich_help_panel=CUSTOMER)(run_command.run)
 app.command("inspect", rich_help_panel=CUSTOMER)(inspect_command.inspect)
 app.command("demo", rich_help_panel=CUSTOMER)(demo)
+app.command("bench", rich_help_panel=CUSTOMER)(bench)
 
 
 def _print_version(value: bool) -> None:
