@@ -6,6 +6,10 @@ the last write returns the disk has yet to take most of it, for which an interru
 
 import errno
 import os
+import threading
+from dataclasses import dataclass, field
+
+from cryptors.memory import new_mapping
 
 __all__ = ["BLOCK_BYTES", "DirectWriter"]
 
@@ -14,10 +18,31 @@ BLOCK_BYTES = 64 * 1024
 page of the page cache and no block of the disk is written in both ways."""
 
 
-class DirectWriter:
-    """Writes to a file at any position; safe to use from several threads.
+@dataclass
+class _Block:
+    """A block of which a part has been written.
 
-    Where the file system or the disk knows no direct writes, they go through the page cache.
+    Attributes:
+        position: where it begins in the file.
+        memory: for the whole block.
+        parts: the beginning and the end, inside the block, of each part that is there.
+    """
+
+    position: int
+    memory: memoryview = field(default_factory=lambda: memoryview(new_mapping(BLOCK_BYTES)))
+    parts: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing; no part is written twice."""
+        return sum(end - start for start, end in self.parts) == BLOCK_BYTES
+
+
+class DirectWriter:
+    """Writes each byte of a file once, in any order; safe to use from several threads.
+
+    Blocks that hold the end of one write and the beginning of another are kept until they are whole. Where the file
+    system or the disk knows no direct writes, all goes through the page cache.
 
     Args:
         descriptor: the file, open for writing; it stays open.
@@ -28,6 +53,8 @@ class DirectWriter:
         self._descriptor = descriptor
         self._direct = _reopen(descriptor) if direct else -1
         self._refused = self._direct < 0
+        self._lock = threading.Lock()
+        self._blocks: dict[int, _Block] = {}
 
     def write(self, data: memoryview, position: int) -> None:
         """Writes bytes; directly, if their memory begins as far behind a block's beginning as their position does.
@@ -36,11 +63,21 @@ class DirectWriter:
             OSError: the file system refused.
         """
         head = min(-position % BLOCK_BYTES, len(data))
-        blocks = data[head : head + (len(data) - head) // BLOCK_BYTES * BLOCK_BYTES]
-        direct = self._write_directly(blocks, position + head)
-        # The blocks at the ends hold what others write as well, so they go through the page cache.
-        self._write(data[:head], position)
-        self._write(data[head + direct :], position + head + direct)
+        tail = head + (len(data) - head) // BLOCK_BYTES * BLOCK_BYTES
+        self._write_blocks(data[head:tail], position + head)
+        self._write_part(data[:head], position)
+        self._write_part(data[tail:], position + tail)
+
+    def finish(self) -> None:
+        """Writes what is left: the ends of the file, which fill no block.
+
+        Raises:
+            OSError: the file system refused.
+        """
+        for block in self._blocks.values():
+            for start, end in block.parts:
+                self._write(block.memory[start:end], block.position + start)
+        self._blocks.clear()
 
     def close(self) -> None:
         """Closes what was opened here."""
@@ -48,8 +85,7 @@ class DirectWriter:
             os.close(self._direct)
             self._direct = -1
 
-    def _write_directly(self, blocks: memoryview, position: int) -> int:
-        """Writes whole blocks and returns how many bytes were taken; the page cache takes the others."""
+    def _write_blocks(self, blocks: memoryview, position: int) -> None:
         done = 0
         while done < len(blocks) and done % BLOCK_BYTES == 0 and not self._refused:
             try:
@@ -58,7 +94,24 @@ class DirectWriter:
                 if cause.errno != errno.EINVAL:
                     raise
                 self._refused = True  # Some say only now that they cannot, or want more than this.
-        return done
+        self._write(blocks[done:], position + done)
+
+    def _write_part(self, part: memoryview, position: int) -> None:
+        """Writes a part of a block, when the whole block is there."""
+        if self._refused:
+            self._write(part, position)
+        elif part:
+            start = position % BLOCK_BYTES
+            with self._lock:
+                block = self._blocks.get(position - start)
+                if block is None:
+                    block = self._blocks[position - start] = _Block(position - start)
+                block.memory[start : start + len(part)] = part
+                block.parts.append((start, start + len(part)))
+                if not block.is_whole:
+                    return
+                del self._blocks[block.position]
+            self._write_blocks(block.memory, block.position)
 
     def _write(self, data: memoryview, position: int) -> None:
         while data:

@@ -4,7 +4,6 @@ docs/spec/container.md, section "Writing". The file gets its name last: an inter
 takes eight megabytes of memory, however large the model is.
 """
 
-import errno
 import os
 import threading
 import uuid
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from cryptors.direct_writer import BLOCK_BYTES, DirectWriter
+from cryptors.disk_space import reserve_space
 from cryptors.errors import ModelSourceError
 from cryptors.header import Header, Parent
 from cryptors.memory import PlaintextMemory
@@ -35,8 +35,11 @@ __all__ = ["EncryptOptions", "write_locked_model"]
 
 StrPath = str | os.PathLike[str]
 
-DIRECT_BYTES = 64 * SEGMENT_BYTES
+LARGE_BYTES = 64 * SEGMENT_BYTES
 """Smaller files go through the page cache, where whoever loads them next finds them."""
+
+WAITING_THREADS = 4
+"""How many more threads than processors there are: each waits for the disk at times."""
 
 
 def _no_hook(header: Header) -> None:
@@ -51,7 +54,7 @@ class EncryptOptions:
         model_id: the model's id, a lower-case UUID; by default a new one.
         name: what people call the model; by default the name of its file or directory.
         replace: whether an existing output may be replaced.
-        threads: how many threads encrypt; by default, one more than there are processors that the process may use.
+        threads: how many threads encrypt; by default, four more than there are processors that the process may use.
         progress: called with the bytes done and the bytes in all.
         before_publish: called with the header when the file is whole and flushed and has no name yet; the vendor's
             home records the content key there, so that no locked model exists whose key is not recorded.
@@ -101,16 +104,18 @@ def write_locked_model(
         if options.progress is not None:
             options.progress(done, header.plaintext_bytes)
 
-    # One more than processors, because each waits for the disk at times.
-    threads = options.threads or default_threads() + 1
+    threads = options.threads or default_threads() + WAITING_THREADS
+    is_large = header.file_bytes >= LARGE_BYTES
     with new_file(output, replace=options.replace) as descriptor:
-        _check_space(descriptor, header.file_bytes)
+        if is_large:
+            reserve_space(descriptor, header.file_bytes)
         with (
-            closing(DirectWriter(descriptor, header.file_bytes >= DIRECT_BYTES)) as writer,
+            closing(DirectWriter(descriptor, direct=is_large)) as writer,
             closing(_Sealer(source, cipher, geometry, writer, header.payload_offset)) as sealer,
         ):
             writer.write(memoryview(header.prefix() + stream_header), 0)
             for_each_batch(range(geometry.segment_count), sealer.seal_batch, threads, report)
+            writer.finish()
         source.check_unchanged()
         os.fsync(descriptor)
         options.before_publish(header)
@@ -181,11 +186,3 @@ def _header(source: ModelSource, model_type: str, content_key: bytes, options: E
         generator=f"weightlock {__version__}",
         parent=options.parent,
     ).encode()
-
-
-def _check_space(descriptor: int, file_bytes: int) -> None:
-    """Refuses what surely does not fit, at once and not when the disk is full."""
-    disk = os.fstatvfs(descriptor)
-    # Some network file systems do not know their size and say zero.
-    if disk.f_blocks and file_bytes > disk.f_bfree * disk.f_frsize:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

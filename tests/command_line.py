@@ -106,12 +106,12 @@ def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, **(variables or {})}
 
 
-def obeying_modes() -> list[str]:
+def obeying_modes() -> tuple[str, ...]:
     """Returns a prefix under which root, too, obeys the permissions of files, as every other user does.
 
     Another user would do as well, but could often not read the environment that the tests run in.
     """
     if os.geteuid() != 0:
-        return []
+        return ()
     need("setpriv")
-    return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--"]
+    return ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--")

@@ -19,12 +19,15 @@ from tests.command_line import ROOT, Outcome, environment
 __all__ = ["forked"]
 
 READY = """
-import json, os, signal, sys
+import contextlib, io, json, os, signal, sys
 
-import cryptography.hazmat.primitives.keywrap, sqlalchemy.dialects.sqlite
-import licensing.issue, licensing.vendor_home
-from tools.main import main
+# What commands import when they need it; typer does that as well.
+import cryptography.hazmat.primitives.keywrap, jwt, queue, sqlalchemy.dialects.sqlite, zoneinfo
+import cryptors.torch_cryptor, licensing.issue, licensing.vendor_home
+from tools.main import main, run_command_line
 
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(sys.stdout):
+    run_command_line(["models", "--home", "/nowhere"])
 signal.signal(signal.SIGINT, signal.default_int_handler)  # A test run in the background ignores Ctrl-C.
 for line in sys.stdin:
     arguments, *streams = json.loads(line)
@@ -39,7 +42,7 @@ for line in sys.stdin:
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-"""Each child stops before it begins. What is imported for its own sake is what commands import when they need it."""
+"""Each child stops before it begins."""
 
 
 def forked(

@@ -4,13 +4,14 @@ Killing a process when it enters a chosen system call, or failing that call, rea
 through, and the same ones on every run; random moments would miss those that last microseconds.
 """
 
-import signal
+import contextlib
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.command_line import PROGRAM, Outcome, environment
+from tests.command_line import Outcome, environment
 from tests.components import need
+from tests.forked import forked
 
 __all__ = ["stopped", "tampered", "traced"]
 
@@ -36,18 +37,16 @@ def tampered(action: str, call: str, when: int, *arguments: str | Path) -> Outco
         The outcome; a process that a signal killed has the signal's negative number for its code.
     """
     need("strace")
-    options = ["-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{action}:when={when}"]
-    ended = subprocess.run(
-        ["strace", *options, "--", PROGRAM, *arguments],
-        env=environment(),
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        # A test run in the background ignores Ctrl-C, and its children would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    assert "strace:" not in ended.stderr, ended.stderr
-    return Outcome(ended.returncode, ended.stdout, ended.stderr)
+    options = ["-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{action}:when={when}"]
+
+    def attach(pid: int) -> None:
+        command = ["strace", *options, "-p", str(pid)]
+        strace = ended.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        assert strace.stderr
+        assert strace.stderr.readline() == f"strace: Process {pid} attached\n"
+
+    with contextlib.ExitStack() as ended:
+        return forked(*arguments, meet=attach)
 
 
 def stopped(action: str, call: str, arguments: Arguments, folder: Path) -> Iterator[tuple[Path, Outcome]]:

@@ -8,6 +8,7 @@ import pytest
 
 from licensing.vendor_home import VendorHome
 from tests.command_line import as_process, here, obeying_modes
+from tests.forked import forked
 from tests.small_disk import SmallDisk
 from tests.story import Story, unchanged
 from tests.strace import stopped
@@ -164,7 +165,7 @@ def test_output_in_a_forbidden_directory_is_refused(command: str, desk: Desk, st
     folder = tmp_path / "forbidden"
     folder.mkdir(mode=0o555)
     arguments = (*outputs(desk, story, folder)[command], "--json")
-    sentence = as_process(*arguments, prefix=obeying_modes()).refused(1, "storage_failed")
+    sentence = forked(*arguments, prefix=obeying_modes()).refused(1, "storage_failed")
     assert "permission denied" in sentence
     assert os.listdir(folder) == []
     desk.check_registry()

@@ -81,9 +81,10 @@ def trained_network(width: int) -> Any:
     framework that transposes a matrix does not hide it.
     """
     generator = torch.Generator().manual_seed(7)
-    network = networks.Network(width).eval()
+    with torch.device("meta"):  # Weights that are replaced at once need not be made.
+        network = networks.Network(width).eval()
     fill = patterned if width == networks.PATTERNED else partial(torch.randn, generator=generator)
-    network.load_state_dict({name: fill(tensor.shape) for name, tensor in network.state_dict().items()})
+    network.load_state_dict({name: fill(tensor.shape) for name, tensor in network.state_dict().items()}, assign=True)
     return network
 
 

@@ -34,24 +34,10 @@ def wide(
         return lock(request.param, WIDE, tmp_path_factory.mktemp("wide"), licensed_box)
 
 
-@pytest.fixture(
-    scope="session",
-    params=[(case, width) for case in CASES for width in (TINY, WIDE)],
-    ids=lambda each: f"{each[0].name}-{'tiny' if each[1] == TINY else 'wide'}",
-)
-def either(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, licensed_box: LicensedBox
-) -> Subject:
-    """Both of each kind."""
-    case, width = request.param
-    with case.stand_in():
-        return lock(case, width, tmp_path_factory.mktemp("either"), licensed_box)
-
-
 @pytest.fixture(autouse=True)
 def stand_in(request: pytest.FixtureRequest) -> Iterator[None]:
     """Puts the stand-in of a test's model in place for as long as the test takes, and out of the way of all others."""
-    names = {"tiny", "wide", "either"} & set(request.fixturenames)
+    names = {"tiny", "wide"} & set(request.fixturenames)
     cases = [request.getfixturevalue(name).case for name in sorted(names)]
     with cases[0].stand_in() if cases else contextlib.nullcontext():
         yield

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Subject:
         """The cryptor of the model's type."""
         return CryptorFactory.instance(self.case.model_type)
 
-    @property
+    @cached_property
     def expected(self) -> Arrays:
         """What the plaintext gives."""
         return self.case.arrays(self.case.read(self.plaintext))

@@ -15,7 +15,7 @@ from tests.contract.case import Arrays
 from tests.contract.subject import Subject, digests
 
 # PyTorch deprecates TorchScript, which users have all the same.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")]
 
 
 def assert_same(found: Arrays, expected: Arrays) -> None:
@@ -30,32 +30,32 @@ def assert_same(found: Arrays, expected: Arrays) -> None:
 # The ways to open a locked model.
 
 
-def test_decrypt(either: Subject) -> None:
-    found = either.cryptor.decrypt(either.locked, either.content_key, **either.case.options)
-    assert_same(either.case.arrays(found), either.expected)
+def test_decrypt(wide: Subject) -> None:
+    found = wide.cryptor.decrypt(wide.locked, wide.content_key, **wide.case.options)
+    assert_same(wide.case.arrays(found), wide.expected)
 
 
-def test_load(either: Subject) -> None:
-    assert_same(either.case.arrays(either.load()), either.expected)
+def test_load(wide: Subject) -> None:
+    assert_same(wide.case.arrays(wide.load()), wide.expected)
 
 
-def test_load_model(either: Subject) -> None:
-    found = load_model(either.locked, crypt_key=either.content_key, **either.case.options)
-    assert_same(either.case.arrays(found), either.expected)
+def test_load_model(wide: Subject) -> None:
+    found = load_model(wide.locked, crypt_key=wide.content_key, **wide.case.options)
+    assert_same(wide.case.arrays(found), wide.expected)
 
 
-def test_run(either: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("licensing.unlock.read_hardware", lambda: either.box.hardware)
-    np.savez(tmp_path / "x.npz", **either.case.inputs(either.width))
+def test_run(wide: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("licensing.unlock.read_hardware", lambda: wide.box.hardware)
+    np.savez(tmp_path / "x.npz", **wide.case.inputs(wide.width))
     files = ("--input", str(tmp_path / "x.npz"), "--output", str(tmp_path / "y.npz"))
-    license = either.box.arguments(either.license)
-    ended = here("run", either.locked, *license, *files, *either.case.run_arguments(either.width), "--json")
-    if either.case.run is None:
+    license = wide.box.arguments(wide.license)
+    ended = here("run", wide.locked, *license, *files, *wide.case.run_arguments(wide.width), "--json")
+    if wide.case.run is None:
         ended.refused(4, "model_type_mismatch")
         return
     ended.done()
     with np.load(tmp_path / "y.npz", allow_pickle=False) as found:
-        assert_same(dict(found), either.case.run(either.plaintext))
+        assert_same(dict(found), wide.case.run(wide.plaintext))
 
 
 def test_inspect_shows_what_the_model_wants(tiny: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,8 +100,7 @@ def test_form_of_the_content_key(tiny: Subject, tmp_path: Path, form: str) -> No
     for number, key in enumerate(keys[form]):
         locked = tmp_path / f"{number}.locked"
         assert tiny.cryptor.encrypt(tiny.plaintext, key, locked).key_id == tiny.header.key_id
-        assert_same(tiny.case.arrays(tiny.load(locked)), tiny.expected)
-        assert_same(tiny.case.arrays(tiny.load(crypt_key=key)), tiny.expected)
+        assert_same(tiny.case.arrays(tiny.load(locked, crypt_key=key)), tiny.expected)
 
 
 @pytest.mark.parametrize("kind", [str, Path])
@@ -114,9 +113,9 @@ def test_kind_of_path(tiny: Subject, tmp_path: Path, kind: Callable[[Any], Any])
 # What happens beside the outputs.
 
 
-def test_locking_does_not_touch_the_plaintext(either: Subject) -> None:
-    assert either.before
-    assert either.after == either.before
+def test_locking_does_not_touch_the_plaintext(wide: Subject) -> None:
+    assert wide.before
+    assert wide.after == wide.before
 
 
 def test_loading_does_not_touch_the_locked_model(wide: Subject, tmp_path: Path) -> None:

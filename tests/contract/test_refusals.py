@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import pytest
 from cryptors import Cryptor, CryptorFactory, load_model
 from licensing.content_key import new_content_key
 from licensing.errors import WeightlockError
-from tests.command_line import here
+from tests.command_line import ROOT, here
 from tests.contract.cases import CASES
 from tests.contract.subject import Subject
 
 # PyTorch deprecates TorchScript, which users have all the same.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")]
 
 
 def assert_refused(reason: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> None:
@@ -124,35 +124,23 @@ def test_a_key_or_a_license_and_not_both(tiny: Subject) -> None:
     assert_never_opens("usage", tiny, tiny.locked, crypt_key=tiny.content_key, license=tiny.license)
 
 
-# A module that is not installed is one that no finder finds; the process is another one, because in this one
-# frameworks are imported already.
-WITHOUT = """
-import json, sys
-
-class Nowhere:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == missing:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-missing, locked, key, options = sys.argv[1:]
-sys.meta_path.insert(0, Nowhere())
-
-from cryptors import CryptorError, load_model
-from tools.exit_codes import exit_code
-
-try:
-    load_model(locked, crypt_key=key, **json.loads(options))
-except CryptorError as error:
-    print(json.dumps([error.reason, exit_code(error), error.message, list(error.hints)]))
-"""
+@pytest.fixture(scope="module")
+def without() -> "Iterator[subprocess.Popen[str]]":
+    """Returns the process of without_program.py: in this one frameworks are imported already."""
+    command = [sys.executable, "-m", "tests.contract.without_program"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        yield process
 
 
-def test_missing_framework(tiny: Subject, tmp_path: Path) -> None:
+def test_missing_framework(tiny: Subject, tmp_path: Path, without: "subprocess.Popen[str]") -> None:
+    assert without.stdin
+    assert without.stdout
     (tmp_path / "key").write_bytes(tiny.content_key)
     for module, extra in tiny.case.needs.items():
-        arguments = [module, str(tiny.locked), str(tmp_path / "key"), json.dumps(tiny.case.options)]
-        ended = subprocess.run([sys.executable, "-c", WITHOUT, *arguments], capture_output=True, check=True, text=True)
-        reason, code, message, hints = json.loads(ended.stdout)
+        job = [module, str(tiny.locked), str(tmp_path / "key"), tiny.case.options]
+        without.stdin.write(json.dumps(job) + "\n")
+        without.stdin.flush()
+        reason, code, message, hints = json.loads(without.stdout.readline())
         assert (reason, code) == ("framework_missing", 5)
         assert message == f"this model needs {module}, which is not installed"
         assert hints == [f"install it with: pip install 'weightlock[{extra}]'"]

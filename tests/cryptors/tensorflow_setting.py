@@ -14,7 +14,7 @@ from cryptors import CryptorFactory
 from cryptors.tensorflow_inference import import_tensorflow
 from licensing.errors import WeightlockError
 from tests.cryptors.containers import CONTENT_KEY, write_container
-from tests.cryptors.leftovers import open_memory_files
+from tests.cryptors.leftovers import memory_files, own_garbage
 
 __all__ = [
     "TENSORFLOW",
@@ -49,19 +49,14 @@ def leaving_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     temporary, before = folder / "temporary", memory_files()
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    yield
-    gc.collect()
+    with own_garbage():
+        yield
+        gc.collect()
     assert memory_files() <= before
     # TensorFlow itself writes the code of Python functions there, when it makes graphs of them, and Python compiles it.
     known = ("__autograph", "__pycache__")
     assert [path for path in temporary.iterdir() if not path.name.startswith(known)] == []
     assert import_tensorflow().io.gfile.glob("ram://*") == []
-
-
-def memory_files() -> set[int]:
-    """Returns the numbers of the memory files that are open or mapped; other tests may have left some."""
-    lines = Path("/proc/self/maps").read_text().splitlines()
-    return open_memory_files() | {int(line.split()[4]) for line in lines if "/memfd:weightlock" in line}
 
 
 def write_saved_model(path: Path) -> Path:

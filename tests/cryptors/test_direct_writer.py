@@ -40,6 +40,7 @@ def check(descriptor: int, direct: bool = True, seed: int = 0) -> None:
         part = memory[start % BLOCK_BYTES :][: end - start]
         part[:] = content[start:end]
         writer.write(part, start)
+    writer.finish()
     writer.close()
     assert os.pread(descriptor, FILE_BYTES + 1, 0) == content
 
@@ -127,6 +128,7 @@ def test_memory_that_is_not_aligned(descriptor: int) -> None:
     content = random.Random(1).randbytes(3 * BLOCK_BYTES)
     writer = DirectWriter(descriptor, direct=True)
     writer.write(memoryview(b"x" + content)[1:], 0)
+    writer.finish()
     writer.close()
     assert os.pread(descriptor, len(content) + 1, 0) == content
 

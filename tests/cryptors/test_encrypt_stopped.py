@@ -89,7 +89,7 @@ def test_limit_on_the_memory_of_the_process(tmp_path: Path) -> None:
     """With too little for one thread, for its helpers, and for the stacks of these."""
     (tmp_path / "net.pth").write_bytes(bytes(40 * 1024 * 1024))
     (tmp_path / "out").mkdir()
-    command = [sys.executable, "-c", LIMITED, tmp_path / "net.pth", tmp_path / "out"]
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "net.pth"), str(tmp_path / "out")]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=HANG_SECONDS)
     outcomes = {spare: outcome for spare, outcome, _ in map(str.split, ended.stdout.splitlines())}
     assert outcomes["1"] == outcomes["2"] == "out_of_memory"

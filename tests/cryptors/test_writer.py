@@ -3,7 +3,6 @@
 import os
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +11,7 @@ from cryptors.reader import LockedModel
 from cryptors.source import ModelSource
 from cryptors.writer import write_locked_model
 from licensing.content_key import key_id
-from licensing.errors import WeightlockError
+from licensing.errors import StorageError, WeightlockError
 from licensing.version import __version__
 from tests.cryptors.containers import CONTENT_KEY
 from tests.footprint import PeakWatch
@@ -156,7 +155,7 @@ def test_output_without_a_place(model: Path, out: Path) -> None:
 def test_model_that_is_written_directly_comes_back(
     model: Path, out: Path, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cryptors.writer.DIRECT_BYTES", 0)
+    monkeypatch.setattr("cryptors.writer.LARGE_BYTES", 0)
     CRYPTOR.encrypt(model, CONTENT_KEY, out / "x", EncryptOptions(threads=threads))
     with LockedModel(out / "x", CONTENT_KEY) as locked:
         assert locked.file().read_all() == model.read_bytes()
@@ -172,21 +171,16 @@ def test_memory_does_not_grow_with_the_model(out: Path, tmp_path: Path, threads:
     assert watch.peak - watch.before < (8.5 * threads + 8) * SEGMENT
 
 
-@pytest.mark.parametrize("free", [-1, 0])
-def test_model_that_cannot_fit_on_the_disk_is_refused_at_once(
-    model: Path, out: Path, free: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_model_that_does_not_fit_on_the_disk_is_refused_at_once(model: Path, small_disk: SmallDisk) -> None:
     """Sealing gigabytes until the disk is full would come to the same, later."""
-    needed = CRYPTOR.encrypt(model, CONTENT_KEY, out / "x").file_bytes
+    os.truncate(model, 100 * SEGMENT)
+    source = ModelSource({"net.pth": model}, directory=False)
     reported: list[int] = []
-    disk = SimpleNamespace(f_blocks=10**9, f_bfree=needed + free, f_frsize=1)
-    monkeypatch.setattr(os, "fstatvfs", lambda descriptor: disk)
-    options = EncryptOptions(replace=True, progress=lambda done, total: reported.append(done))
-    if free < 0:
-        assert "no space left" in assert_refused("storage_full", model, out / "x", options).message
-        assert reported == []
-        disk.f_blocks = disk.f_bfree = 0  # As of a network file system that does not say.
-    CRYPTOR.encrypt(model, CONTENT_KEY, out / "x", options)
+    options = EncryptOptions(progress=lambda done, total: reported.append(done))
+    with pytest.raises(StorageError) as caught:
+        write_locked_model(source, "torch", CONTENT_KEY, small_disk.path / "x", options)
+    assert caught.value.reason == "storage_full"
+    assert (os.listdir(small_disk.path), reported) == ([], [])
 
 
 def test_disk_that_fills_up_meanwhile(model: Path, small_disk: SmallDisk) -> None:

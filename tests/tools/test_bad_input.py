@@ -12,7 +12,8 @@ import pytest
 from licensing.device_key import create_device_key
 from licensing.hardware import read_hardware
 from licensing.request import make_request
-from tests.command_line import as_process, here, obeying_modes
+from tests.command_line import here, obeying_modes
+from tests.forked import forked
 from tests.story import Story, unchanged
 
 Arguments = tuple[str | Path, ...]
@@ -185,7 +186,7 @@ def test_file_that_may_not_be_read_is_refused(name: str, forbidden: str, story: 
     arguments = PLACES[name].arguments(story, file, tmp_path / "output")
     expected = (2, "usage") if name == "issue -m" and forbidden == "folder" else (1, "file_unreadable")
     with unchanged(story.folder), unchanged(tmp_path):
-        as_process(*arguments, "--json", prefix=obeying_modes()).refused(*expected)
+        forked(*arguments, "--json", prefix=obeying_modes()).refused(*expected)
 
 
 @pytest.mark.parametrize("signature", ["another device's", "changed"])
