@@ -18,7 +18,7 @@ help:
 	@echo "make demo     play the whole story on a real model"
 	@echo "make test     run every test but those of the next two"
 	@echo "make test-gpu run the tests that need an NVIDIA GPU, and say on which one"
-	@echo "make test-large  take models of 5 GiB through every step: minutes, 17 GB of disk, 8 GB of memory"
+	@echo "make test-large  take models of 5 GiB through every step: minutes, 17 GB of disk, 12 GB of memory"
 	@echo "make check    format, lint, types, test vectors, fast tests: before each commit"
 	@echo "make dev      make the environment $(VENV) with everything"
 	@echo "make format   format the sources"

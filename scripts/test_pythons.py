@@ -1,13 +1,15 @@
 """Runs the tests that do not need PyTorch on every other supported Python that is installed.
 
 Pythons are looked for on the path and among pyenv's. One environment is made for each, without PyTorch: it has no
-small build for all of them. What ran is printed; where no other Python is found, that is said, and is no failure.
+small build for all of them. All are tried at once. What ran is printed; where no other Python is found, that is said,
+and is no failure.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,18 +44,21 @@ def version_of(interpreter: str) -> str:
 
 
 def make_environment(version: str, interpreter: str) -> Path:
-    """Makes the environment of one Python, unless it is there and newer than the project's dependencies."""
+    """Makes the environment of one Python, unless it is there and newer than the project's dependencies.
+
+    The pip of the environment that runs this installs into it: bringing it one of its own would take longer.
+    """
     folder = ROOT / f".venv-{version}"
-    made = folder / "made"
+    made, python = folder / "made", folder / "bin" / "python"
     if made.exists() and made.stat().st_mtime > (ROOT / "pyproject.toml").stat().st_mtime:
-        return folder / "bin" / "python"
-    subprocess.run([interpreter, "-m", "venv", "--clear", str(folder)], check=True)
-    python = str(folder / "bin" / "python")
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-    run_quietly([*pip, "--upgrade", "pip>=25.1"])
-    run_quietly([*pip, "--group", "checks", "--group", "peers", "--editable", ".[safetensors]"])
+        return python
+    run_quietly([interpreter, "-m", "venv", "--clear", "--without-pip", str(folder)])
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--quiet"]
+    run_quietly(
+        [*pip, "install", "--no-compile", "--group", "tests", "--group", "peers", "--editable", ".[safetensors]"]
+    )
     made.touch()
-    return Path(python)
+    return python
 
 
 def run_quietly(command: list[str]) -> None:
@@ -63,18 +68,26 @@ def run_quietly(command: list[str]) -> None:
         sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
+def run_tests(version: str, interpreter: str) -> "subprocess.CompletedProcess[str]":
+    """Runs the tests on one Python."""
+    python = make_environment(version, interpreter)
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", MARKERS, *TESTS]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 def main() -> int:
     """Runs the tests; returns 1 if any failed."""
     pythons = find_pythons()
     if not pythons:
         print("no other supported Python is installed: tested on this one alone")
+        return 0
+    print(f"testing on Python {', '.join(pythons)}, each in an environment of its own ...", flush=True)
     failed = []
-    for version, interpreter in pythons.items():
-        print(f"Python {version}: making its environment ...", flush=True)
-        python = make_environment(version, interpreter)
-        command = [str(python), "-m", "pytest", "-q", "-n", "2", "-m", MARKERS, *TESTS]
-        if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
-            failed.append(version)
+    with ThreadPoolExecutor(len(pythons)) as threads:
+        for version, done in zip(pythons, threads.map(run_tests, pythons, pythons.values()), strict=True):
+            print(f"Python {version}:\n{done.stdout}{done.stderr}", flush=True)
+            if done.returncode != 0:
+                failed.append(version)
     if failed:
         print(f"failed on Python {', '.join(failed)}")
     return 1 if failed else 0

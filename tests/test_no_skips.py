@@ -24,7 +24,7 @@ def run(tests: str, folder: Path, ci: str, *options: str) -> subprocess.Complete
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    gpu: needs a GPU\n")
     (folder / "test_some.py").write_text(tests)
     (folder / "test_passing.py").write_text("def test_b(): pass\n")
-    environment = {**os.environ, "CI": ci, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "CI": ci, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, "."]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -33,10 +33,10 @@ def run(tests: str, folder: Path, ci: str, *options: str) -> subprocess.Complete
     ("tests", "ci", "options", "code"),
     [
         (SKIPPED, "true", (), 1),
-        (SKIPPED, "true", ("-n", "1"), 1),
+        (SKIPPED, "true", ("-p", "xdist", "-n", "1"), 1),
         (SKIPPED_WITHIN, "1", (), 1),
         (SKIPPED_MODULE, "true", (), 1),
-        (SKIPPED_MODULE, "true", ("-n", "1"), 1),
+        (SKIPPED_MODULE, "true", ("-p", "xdist", "-n", "1"), 1),
         (SKIPPED, "", (), 0),
         (GPU, "true", (), 0),
         (EXPECTED_TO_FAIL, "true", (), 0),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptors.errors import ModelMalformedError
@@ -127,6 +127,7 @@ def sizes_by_path(draw: st.DrawFn) -> dict[str, int]:
     return {path: size for path, size in found.items() if not any(other.startswith(f"{path}/") for other in found)}
 
 
+@settings(deadline=None)
 @given(sizes_by_path(), st.booleans(), st.data())
 def test_round_trip(sizes: dict[str, int], with_entry: bool, data: st.DataObject) -> None:
     entry = data.draw(st.sampled_from(sorted(sizes))) if with_entry else None

@@ -3,7 +3,7 @@
 import secrets
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptors.errors import ModelDamagedError
@@ -68,6 +68,7 @@ def test_segments_follow_each_other(plaintext_bytes: int) -> None:
     assert (plaintext_end, ciphertext_end) == (plaintext_bytes, geometry.stream_bytes)
 
 
+@settings(deadline=None)
 @given(st.data(), st.integers(1, MAX_PLAINTEXT_BYTES))
 def test_segments_of_a_range_are_those_that_hold_it(data: st.DataObject, plaintext_bytes: int) -> None:
     geometry = Geometry(plaintext_bytes)

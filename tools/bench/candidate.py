@@ -51,12 +51,14 @@ class Measurement:
         candidate: what was measured.
         samples: the seconds of each run.
         cached: for each run, which part of its files was in the page cache before it.
+        stalls: how often a process had to wait for a huge page meanwhile, or got none; on the whole machine.
         peak_bytes: by how much the memory of its process grew at most.
     """
 
     candidate: Candidate
     samples: list[dict[str, float]] = field(default_factory=list)
     cached: list[float] = field(default_factory=list)
+    stalls: int = 0
     peak_bytes: int | None = None
 
     def seconds(self, what: str = CALL) -> list[float]:
@@ -81,6 +83,7 @@ class Measurement:
             "bytes": self.candidate.size,
             "seconds": self.seconds(),
             "median_seconds": self.median(),
+            "huge_page_stalls": self.stalls,
         }
         if touched := self.seconds(TOUCHED):
             facts |= {"touched_seconds": touched, "median_touched_seconds": self.median(TOUCHED)}

@@ -11,7 +11,7 @@ from typing import Any
 from cryptors.processors import usable_processors
 from licensing.version import __version__
 
-__all__ = ["available_memory", "machine_facts"]
+__all__ = ["available_memory", "huge_page_stalls", "machine_facts"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _DISTRIBUTIONS = (
@@ -52,6 +52,12 @@ def available_memory() -> int:
             cached = re.search(r"^file ([0-9]+)$", _read(group / "memory.stat"), re.MULTILINE)
             left.append(int(maximum) - int(used) + int(cached[1] if cached else 0))
     return max(0, min(left))
+
+
+def huge_page_stalls() -> int:
+    """Returns how often, since the system started, a process had to wait for a huge page, or got small ones instead."""
+    found = re.findall(r"^(?:compact_stall|thp_fault_fallback) ([0-9]+)$", _read(Path("/proc/vmstat")), re.MULTILINE)
+    return sum(map(int, found))
 
 
 def _cgroups() -> list[Path]:

@@ -22,6 +22,9 @@ COUNTERPARTS = {"encrypt": "copy", "start.locked": "start.plain"}
 NOTHING_READ_FROM = 100.0
 """GB/s that no memory has: whoever was as fast did not read the model."""
 
+STALLS_FROM = 20
+"""Waits for huge pages in a round, of the hundreds or thousands that it takes, from which on it is worth a word."""
+
 WARM_FROM, COLD_UP_TO = 0.99, 0.02
 """Parts of the files in the page cache: what counts as warm, and what as dropped."""
 
@@ -63,7 +66,7 @@ def _print_results(settings: Settings, results: Results) -> None:
         console.print(_table(results))
     for line in table.get().splitlines():
         print(line.rstrip())
-    for sentence in [*findings(results), *_page_cache(results)]:
+    for sentence in [*findings(results), *_circumstances(settings, results)]:
         _print_wrapped("- ", sentence)
     for label, why in results.left_out:
         _print_wrapped("- ", f"left out: {label}: {why}")
@@ -152,8 +155,8 @@ def _number(seconds: float, like: float) -> str:
     return f"{milliseconds:.{0 if milliseconds >= 100 else 1 if milliseconds >= 10 else 2}f}"
 
 
-def _page_cache(results: Results) -> list[str]:
-    """Returns whether the page cache was as it should be."""
+def _circumstances(settings: Settings, results: Results) -> list[str]:
+    """Returns whether page cache and huge pages were as they should be."""
     lines = []
     warm = [share for each in results.measurements if not each.candidate.cold for share in each.cached]
     cold = [share for each in results.measurements if each.candidate.cold for share in each.cached]
@@ -163,4 +166,10 @@ def _page_cache(results: Results) -> list[str]:
     if cold:
         state = "dropped" if max(cold) <= COLD_UP_TO else "NOT DROPPED: this file system keeps it"
         lines.append(f"page cache of the rows named cold: {state} (at most {max(cold):.0%} of each file)")
+    stalls = sum(each.stalls for each in results.measurements)
+    if stalls > STALLS_FROM * settings.repeat:
+        lines.append(
+            f"huge pages: {stalls} times the kernel had to move other memory first, or gave small pages instead, which "
+            "makes loading slower than it is with free memory"
+        )
     return lines

@@ -6,9 +6,13 @@ from pathlib import Path
 
 from tools.bench import page_cache
 from tools.bench.candidate import Candidate, Measurement
+from tools.bench.machine import available_memory, huge_page_stalls
 from tools.bench.process import Worker, WorkerError
 
 __all__ = ["LeaveOut", "Step", "measure_all", "step_count"]
+
+CACHED_AT_MOST = 0.4
+"""The part of the available memory that all files together may take up in the page cache."""
 
 Step = Callable[[str], None]
 """Called with what is about to be measured."""
@@ -38,6 +42,7 @@ def measure_all(
         WorkerError: a candidate that is not optional failed.
     """
     found = [Measurement(candidate) for candidate in candidates]
+    keep = _fit_into_memory(candidates)
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for number in range(repeat + 1):
@@ -51,10 +56,9 @@ def measure_all(
                     if candidate.name not in workers:
                         worker = Worker(candidate.job, candidate.threads, folder)
                         workers[candidate.name] = stack.enter_context(worker)
-                    share, seconds = _measure(workers[candidate.name], candidate)
-                    if number:
-                        each.samples.append(seconds)
-                        each.cached += [] if share is None else [share]
+                    _measure(workers[candidate.name], each, counts=number > 0)
+                if not keep:
+                    page_cache.drop(candidate.files)
     for each in list(found):
         if each.candidate.watched:
             step(f"{each.candidate.label}: memory")
@@ -63,12 +67,26 @@ def measure_all(
     return found
 
 
-def _measure(worker: Worker, candidate: Candidate) -> tuple[float | None, dict[str, float]]:
-    share = None
+def _fit_into_memory(candidates: list[Candidate]) -> bool:
+    """Returns whether all files may stay in the page cache.
+
+    Where they filled the memory, loading would wait for the kernel to make room, and for huge pages to be put together.
+    """
+    files = {file for each in candidates for file in each.files}
+    return sum(file.stat().st_size for file in files) < available_memory() * CACHED_AT_MOST
+
+
+def _measure(worker: Worker, measurement: Measurement, counts: bool) -> None:
+    candidate = measurement.candidate
     if candidate.files:
         (page_cache.drop if candidate.cold else page_cache.warm)(candidate.files)
-        share = page_cache.resident_share(candidate.files)
-    return share, worker.run(candidate.threads)
+    share = page_cache.resident_share(candidate.files)
+    stalls = huge_page_stalls()
+    seconds = worker.run(candidate.threads)
+    if counts:
+        measurement.samples.append(seconds)
+        measurement.stalls += huge_page_stalls() - stalls
+        measurement.cached += [share] if candidate.files else []
 
 
 def _peak(candidate: Candidate, folder: Path) -> int:
