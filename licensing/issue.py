@@ -24,6 +24,7 @@ from licensing.license import (
     license_file_bytes,
     read_claims,
 )
+from licensing.policy import DEFAULT_POLICY, Policy, policy_claims
 from licensing.request import LicenseRequest
 from licensing.version import __version__
 
@@ -53,6 +54,7 @@ class Terms:
         not_before: the first moment at which it holds; by default an hour before it is issued.
         allow_no_gpu: whether a request without a GPU may be answered, with a license for the machine alone.
         features: names that the vendor's application may ask for.
+        policy: the conditions of use.
     """
 
     vendor: str
@@ -61,6 +63,7 @@ class Terms:
     not_before: datetime | None = None
     allow_no_gpu: bool = False
     features: tuple[str, ...] = ()
+    policy: Policy = DEFAULT_POLICY
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def issue_license(
         "exp": to_epoch(terms.expires),
         "models": [{"id": model.model_id, "kid": model.key_id, "name": model.name} for model in models],
         "features": list(terms.features),
-        "policy": {},
+        "policy": policy_claims(terms.policy),
         "secret": b64url_encode(wrap_secret(request.public_key, secret)),
         "generator": f"weightlock {__version__}",
         **_box_claims(request, slots),

@@ -10,6 +10,7 @@ from licensing.errors import ClaimsUnsupportedError, LicenseMalformedError
 from licensing.jwk import THUMBPRINT_PATTERN
 from licensing.jws import SignedText, parse_signed
 from licensing.key_derivation import GRANT_BYTES
+from licensing.policy import Policy, read_policy
 from licensing.request import UUID_PATTERN
 from licensing.strict_json import Fields, canonical, parse_object
 
@@ -84,7 +85,7 @@ class License:
     slots: tuple[Slot, ...]
     models: tuple[LicensedModel, ...]
     features: tuple[str, ...]
-    policy: dict[str, Any]
+    policy: Policy
     wrapped_secret: bytes
     generator: str
 
@@ -173,7 +174,7 @@ def _read_fields(fields: Fields) -> License:
         slots=tuple(fields.array("slots", 1, MAX_SLOTS, _read_slot)),
         models=tuple(fields.array("models", 1, MAX_MODELS, _read_model)),
         features=tuple(fields.array("features", 0, 1000, _read_text)),
-        policy=fields.raw("policy"),
+        policy=read_policy(fields.raw("policy")),
         wrapped_secret=_bytes(fields, "secret", 256, 512),
         generator=fields.text("generator"),
     )

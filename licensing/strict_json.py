@@ -157,6 +157,13 @@ class Fields:
             self.fail(name, f"an integer from {low} to {high}")
         return value
 
+    def boolean(self, name: str) -> bool:
+        """Returns a member that is true or false."""
+        value = self._members.get(name)
+        if not isinstance(value, bool):
+            self.fail(name, "true or false")
+        return value
+
     def array(self, name: str, low: int, high: int, read: Callable[[Any, str], T]) -> list[T]:
         """Returns an array member of `low` to `high` items, each passed through `read(item, description)`."""
         value = self._members.get(name)
