@@ -218,6 +218,6 @@ def test_nothing_is_left_in_memory_that_somebody_kept_when_loading_failed(tmp_pa
     assert all(not any(storage.tolist()) for storage in kept)
 
 
-def test_setting_of_the_caller_that_maps_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.utils.serialization.config.load, "mmap", True)
-    assert_same(TORCH.load(lock(tmp_path, saved(STATE)), CONTENT_KEY))
+def test_setting_of_the_caller_that_maps_files(tmp_path: Path) -> None:
+    with torch.utils.serialization.config.patch({"load.mmap": True}):
+        assert_same(TORCH.load(lock(tmp_path, saved(STATE)), CONTENT_KEY))
