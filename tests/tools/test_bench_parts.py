@@ -13,6 +13,7 @@ from tools.bench import page_cache, room
 from tools.bench.candidate import Candidate, Measurement, Results
 from tools.bench.chart import print_chart
 from tools.bench.findings import findings, ratios
+from tools.bench.host_memory import fetch_memory, gives_memory_back
 from tools.bench.machine import machine_facts
 from tools.bench.process import Worker, WorkerError
 from tools.bench.random_model import read_layout, tensor_sizes, write_random_model
@@ -213,3 +214,36 @@ def test_bars_are_in_proportion(results: Results, capsys: pytest.CaptureFixture[
     lengths = {line[:31].strip(): line.count("#") for line in bars}
     assert (lengths["limit"], lengths["decrypt"], lengths["encrypt"]) == (42, 38, 4)
     assert "torch, locked, lazy" not in lengths
+
+
+@pytest.mark.parametrize(
+    ("kind", "features", "gives"),
+    [
+        ("0x0005", "0" * 5 + "1" + "0" * 58, True),
+        ("0x0005", "0" * 64, False),
+        ("0x0001", "1" * 64, False),
+        ("0x0005", "", False),
+    ],
+)
+def test_balloon_that_reports_free_memory(tmp_path: Path, kind: str, features: str, gives: bool) -> None:
+    (device := tmp_path / "virtio0").mkdir()
+    (device / "device").write_text(kind + "\n")
+    (device / "features").write_text(features + "\n")
+    (tmp_path / "virtio1").mkdir()
+    assert gives_memory_back(tmp_path) is gives
+
+
+def test_machine_without_such_devices(tmp_path: Path) -> None:
+    assert not gives_memory_back(tmp_path / "none")
+
+
+def test_fetching_memory_leaves_none_behind() -> None:
+    before = resident_bytes()
+    fetch_memory(64 * MIB)
+    fetch_memory(1)
+    assert resident_bytes() - before < 32 * MIB
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -24,6 +24,7 @@ class Candidate:
         files: what it reads, to be put into the page cache or dropped from there.
         cold: whether the page cache is dropped before each run.
         warms_up: whether the round that does not count is for it, too; once for each job is enough.
+        copies: how many sizes of the model it takes in memory, about.
         watched: whether its memory is measured.
         primed_by: a job on a tiny model that is done before the memory is measured, so that what a framework takes
             once, for itself, is not counted.
@@ -38,6 +39,7 @@ class Candidate:
     files: tuple[Path, ...] = ()
     cold: bool = False
     warms_up: bool = True
+    copies: float = 1.2
     watched: bool = False
     primed_by: dict[str, Any] | None = field(default=None, repr=False)
     optional: bool = False

@@ -6,6 +6,7 @@ from typing import Any
 
 from tools.bench.candidate import Candidate
 from tools.bench.loads import LAZY, PLAIN
+from tools.bench.room import COPIES, OTHER_COPIES, PEER_COPIES
 from tools.bench.scene import ModelFiles, Scene
 from tools.bench.settings import MIB, Settings
 
@@ -74,6 +75,7 @@ def _of_type(
             model.size,
             threads,
             files,
+            copies=COPIES.get(kind, OTHER_COPIES),
             watched=True,
             primed_by=tiny.get(side),
             optional=not settings.types_named,
@@ -105,7 +107,15 @@ def peer_candidates(settings: Settings, scene: Scene, model: ModelFiles, peer: s
     making = scene.job(f"make_{peer}", model, output=str(output))
     job = scene.job(peer, model, output=str(output))
     loading = Candidate(
-        f"peer.{peer}", PEER_LABELS[peer], job, model.size, settings.threads, (output,), watched=True, optional=True
+        f"peer.{peer}",
+        PEER_LABELS[peer],
+        job,
+        model.size,
+        settings.threads,
+        (output,),
+        copies=PEER_COPIES[peer],
+        watched=True,
+        optional=True,
     )
     return making, loading
 

@@ -16,7 +16,7 @@ from tools.bench.machine import available_memory
 from tools.bench.settings import MIB, Settings
 from tools.output import size_text
 
-__all__ = ["check_disk", "check_memory", "peer_obstacle", "temporary_folder"]
+__all__ = ["COPIES", "OTHER_COPIES", "PEER_COPIES", "check_disk", "check_memory", "peer_obstacle", "temporary_folder"]
 
 WORKER_BYTES = 300 * MIB
 """What a process takes with a framework loaded, beside the model."""

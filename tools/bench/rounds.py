@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tools.bench import page_cache
 from tools.bench.candidate import Candidate, Measurement
+from tools.bench.host_memory import fetch_memory, gives_memory_back
 from tools.bench.machine import available_memory, huge_page_stalls
 from tools.bench.process import Worker, WorkerError
 
@@ -80,6 +81,8 @@ def _measure(worker: Worker, measurement: Measurement, counts: bool) -> None:
     candidate = measurement.candidate
     if candidate.files:
         (page_cache.drop if candidate.cold else page_cache.warm)(candidate.files)
+    if gives_memory_back():
+        fetch_memory(int(candidate.copies * candidate.size))
     share = page_cache.resident_share(candidate.files)
     stalls = huge_page_stalls()
     seconds = worker.run(candidate.threads)
