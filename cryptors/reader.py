@@ -4,6 +4,7 @@ docs/spec/container.md, section "Reading". Nothing is released before its segmen
 authenticates whatever a framework did not ask for, so that a load that succeeds has seen the whole model intact.
 """
 
+import contextlib
 import io
 import os
 import threading
@@ -76,6 +77,7 @@ class LockedModel:
         self.failure: BaseException | None = None
         self.detached = False
         self._cache = SegmentCache()
+        self._key = contextlib.ExitStack()
         self._lock = threading.Lock()
         """Guards what has been verified: several threads read at the same time."""
         try:
@@ -89,7 +91,8 @@ class LockedModel:
             self._verified_bytes = self._reported_bytes = 0
             stream_header = bytearray(STREAM_HEADER_BYTES)
             self._file.read(self.header.payload_offset, memoryview(stream_header))
-            self._cipher = SegmentCipher(content_key, self.header.encoded, bytes(stream_header))
+            cipher = SegmentCipher(content_key, self.header.encoded, bytes(stream_header))
+            self._cipher = self._key.enter_context(contextlib.closing(cipher))
             self.index = self._read_index()
             self._entries = {entry.path: entry for entry in self.index.files}
         except BaseException:
@@ -167,6 +170,7 @@ class LockedModel:
     def close(self) -> None:
         """Closes the file and wipes what is left of the plaintext here."""
         self._cache.close()
+        self._key.close()
         self._file.close()
 
     def __enter__(self) -> "LockedModel":

@@ -95,7 +95,6 @@ def write_locked_model(
     header = _header(source, model_type, content_key, options)
     geometry = Geometry(header.plaintext_bytes)
     stream_header = new_stream_header()
-    cipher = SegmentCipher(content_key, header.encoded, stream_header)
     done = 0
 
     def report(segments: int) -> None:
@@ -110,6 +109,7 @@ def write_locked_model(
         if is_large:
             reserve_space(descriptor, header.file_bytes)
         with (
+            closing(SegmentCipher(content_key, header.encoded, stream_header)) as cipher,
             closing(DirectWriter(descriptor, direct=is_large)) as writer,
             closing(_Sealer(source, cipher, geometry, writer, header.payload_offset)) as sealer,
         ):

@@ -8,6 +8,7 @@ from licensing.content_key import new_content_key
 from licensing.device_key import create_device_key, open_device_key
 from licensing.errors import LicensingError, WeightlockError
 from licensing.gpus import Gpu, GpuReading
+from licensing.hardening import Hardening, harden
 from licensing.hardware import Hardware, read_hardware
 from licensing.machine import Machine, read_machine
 from licensing.request import make_request, read_request
@@ -16,12 +17,14 @@ from licensing.version import __version__
 __all__ = [
     "Gpu",
     "GpuReading",
+    "Hardening",
     "Hardware",
     "LicensingError",
     "Machine",
     "WeightlockError",
     "__version__",
     "create_device_key",
+    "harden",
     "make_request",
     "new_content_key",
     "open_device_key",

@@ -15,6 +15,7 @@ from tools.options import (
     Threads,
     Trust,
     check_device_name,
+    flag,
     path_argument,
     path_option,
 )
@@ -34,6 +35,9 @@ def run(
     architecture: Architecture = None,
     allow_pickle: AllowPickle = False,
     threads: Threads = None,
+    no_harden: Annotated[
+        bool, flag("--no-harden", help="Let core dumps be written and debuggers attach, against the default.")
+    ] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -41,8 +45,11 @@ def run(
     from cryptors import CryptorFactory, read_header
     from cryptors.frameworks import import_framework
     from licensing.files import check_output, write_new_file
+    from licensing.hardening import harden
     from licensing.homes import customer_home, trust_path
 
+    if not no_harden:
+        harden()
     check_output(output, force, input, locked, license, trust_path(trust, customer_home(home)))
     header = read_header(locked)
     cryptor = CryptorFactory.instance(header.model_type)
