@@ -1,6 +1,5 @@
 """What the tests of licensing share."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,28 +7,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from licensing.device_key import device_key_path
+from tests.capabilities import obeying_permissions
 from tests.lock_scene import Scene
-
-NOBODY = 65534
 
 
 @pytest.fixture
 def closed_directory(tmp_path: Path) -> Iterator[Path]:
-    """Returns a directory that the process has no permission for.
-
-    The system does not apply permissions to root, so root becomes somebody else for the time of the test: nobody else
-    may enter the directory of root's tests.
-    """
-    user = os.geteuid()
-    closed = tmp_path / "closed"
-    closed.mkdir()
-    if user == 0:
-        os.seteuid(NOBODY)
-    else:
-        closed.chmod(0)
-    yield closed
-    if user == 0:
-        os.seteuid(0)
+    """Returns a directory that the process has no permission for, even if it is root's."""
+    (closed := tmp_path / "closed").mkdir(mode=0)
+    with obeying_permissions():
+        yield closed
     closed.chmod(0o700)
 
 
