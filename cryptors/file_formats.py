@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cryptors.model_type import ModelType
+from cryptors.protobuf_fields import LENGTH_DELIMITED, VARINT, FieldsError, fields
 
 __all__ = [
     "BEGINNING_BYTES",
@@ -172,36 +173,12 @@ def _protobuf_fields(path: Path) -> set[int] | None:
     Protobuf has no magic number. Walking the top level only reads a few bytes, whatever the model's size.
     """
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        position, numbers = 0, set()
-        while position < len(data):
-            field = _field(data, position)
-            if field is None:
-                return None
-            number, position = field
-            numbers.add(number)
-        return numbers
-
-
-def _field(data: mmap.mmap, position: int) -> tuple[int, int] | None:
-    """Returns one field's number and the position behind it; the models' messages have varints and delimited fields."""
-    key = _varint(data, position)
-    if key is None or key[0] >> 3 == 0:
-        return None
-    wire_type, value = key[0] & 7, _varint(data, key[1])
-    if value is None or wire_type not in (0, 2):
-        return None
-    end = value[1] + (value[0] if wire_type == 2 else 0)
-    return (key[0] >> 3, end) if end <= len(data) else None
-
-
-def _varint(data: mmap.mmap, position: int) -> tuple[int, int] | None:
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(data):
+        found: set[tuple[int, int]] = set()
+        try:
+            found.update((field.number, field.wire_type) for field in fields(data, 0, len(data)))
+        except FieldsError:
             return None
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    return None
+        # The models' messages have numbers and delimited fields only.
+        if {wire_type for _, wire_type in found} - {VARINT, LENGTH_DELIMITED}:
+            return None
+        return {number for number, _ in found}

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from cryptors.protobuf_fields import LENGTH_DELIMITED, VARINT, fields
+
 __all__ = ["Parameter", "program_parameters", "protobuf_fields", "signed"]
 
 _DENSE_TENSOR, _NOT_STORED = 7, {9, 10, 17}
@@ -48,18 +50,11 @@ def protobuf_fields(message: bytes) -> Iterator[tuple[int, Any]]:
     Raises:
         ValueError: it is none, or one with fields of fixed length, which the messages read here do not have.
     """
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
-        value, position = _varint(message, position)
-        if key & 7 == 2:
-            length, start = value, position
-            position += length
-            if position > len(message):
-                raise ValueError("a field is cut short")
-            yield key >> 3, message[start:position]
-        elif key & 7 == 0:
-            yield key >> 3, value
+    for field in fields(message, 0, len(message)):
+        if field.wire_type == LENGTH_DELIMITED:
+            yield field.number, message[field.start : field.end]
+        elif field.wire_type == VARINT:
+            yield field.number, field.value
         else:
             raise ValueError("a field of an unknown kind")
 
@@ -97,16 +92,3 @@ def _tensor_elements(kind: dict[int, Any]) -> int | None:
 
 def _elements(shape: list[int]) -> int | None:
     return None if any(size < 0 for size in shape) else math.prod(shape)
-
-
-def _varint(message: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(message):
-            raise ValueError("a number is cut short")
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise ValueError("a number is too long")
