@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cryptors.detect import check_type
+from cryptors.devices import device_named
 from cryptors.errors import ModelRejectedError, ModelTypeError
 from cryptors.fernet_file import decrypt_fernet, is_fernet
 from cryptors.frameworks import first_line, out_of_memory
@@ -40,6 +41,8 @@ class Cryptor(ABC):
     model_type: ClassVar[ModelType]
     extra: ClassVar[str]
     """The extra of this distribution that installs the framework."""
+    default_device: ClassVar[str | None] = None
+    """Where the framework computes if the caller names no device; None where that is no GPU, or its own choice."""
 
     def generate_crypt_key(self, file: StrPath) -> bytes:
         """Makes a content key and writes its 44-character form to a new file that only its owner can read.
@@ -105,7 +108,8 @@ class Cryptor(ABC):
             now: the time; by default the system's clock.
             threads: how many threads decrypt; by default, one for each processor that the process may use.
             progress: called with the bytes done and the bytes in all.
-            **framework_options: what the subclass's framework takes.
+            **framework_options: what the subclass's framework takes. Where they name a GPU, a license for a GPU must
+                be for that one.
 
         Raises:
             LicensingError: the license does not unlock the model here.
@@ -115,7 +119,8 @@ class Cryptor(ABC):
             FrameworkMissingError: the framework is not installed.
             MemoryUnavailableError: there is not enough memory.
         """
-        keys = KeySource(crypt_key, license, trust, home, hardware, now)
+        device = self._computing_device(framework_options, loading=False)
+        keys = KeySource(crypt_key, license, trust, home, hardware, now, device)
         return self._open_and(self._decrypt, self._decrypt_bytes, model, keys, threads, progress, framework_options)
 
     def load(
@@ -133,7 +138,8 @@ class Cryptor(ABC):
         **framework_options: Any,
     ) -> Any:
         """Decrypts a locked model into memory and returns what runs it; arguments and errors as in `decrypt`."""
-        keys = KeySource(crypt_key, license, trust, home, hardware, now)
+        device = self._computing_device(framework_options, loading=True)
+        keys = KeySource(crypt_key, license, trust, home, hardware, now, device)
         return self._open_and(self._load, self._load_bytes, model, keys, threads, progress, framework_options)
 
     def infer(self, loaded: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:
@@ -200,6 +206,15 @@ class Cryptor(ABC):
         """Returns what runs; by default the same as `_decrypt_bytes`."""
         return self._decrypt_bytes(*args, **framework_options)
 
+    def _computing_device(self, framework_options: dict[str, Any], loading: bool) -> str | None:
+        """Returns the device that the framework will compute on with these options; None where they do not say.
+
+        Args:
+            framework_options: of `decrypt` or `load`, as the caller gave them.
+            loading: whether it is `load`.
+        """
+        return device_named(framework_options.get("device", self.default_device))
+
     def _source(self, model: Path) -> ModelSource:
         """Returns the files of a plaintext model; by default, the file or all files of the directory."""
         files = scan_source(model)
@@ -222,7 +237,7 @@ class Cryptor(ABC):
             data = decrypt_fernet(model, read_content_key(keys.crypt_key))
             with framework_errors(self.model_type.value):
                 return finish_bytes(data, **framework_options)
-        with LockedModel(model, keys.content_key(model), threads, progress) as locked:
+        with keys.open(model, threads, progress) as locked:
             if locked.header.model_type != self.model_type.value:
                 raise ModelTypeError(
                     f"the locked model is of type {locked.header.model_type!r}, not {self.model_type.value!r}"

@@ -18,4 +18,10 @@ def parts_of(name: str) -> list[str]:
 
 def first_parts(names: Iterable[str]) -> list[str]:
     """Returns the first file of each model among these names."""
-    return sorted({parts_of(name)[0] for name in names if name.endswith(".gguf")})
+    return sorted({_first_part(name) for name in names if name.endswith(".gguf")})
+
+
+def _first_part(name: str) -> str:
+    # Without naming the others: a directory can hold many files of which each claims to be one of 99999.
+    match = _PART.fullmatch(name)
+    return name if match is None or int(match[3]) == 0 else f"{match[1]}-00001-of-{match[3]}.gguf"

@@ -17,7 +17,7 @@ from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel
 from cryptors.signature import Signature, TensorSpec, bind_inputs
 from cryptors.source import ModelSource
-from cryptors.torch_inference import check_device
+from cryptors.torch_inference import check_device, torch_device
 from cryptors.weight_shards import check_shards
 from licensing.errors import UsageError
 from licensing.files import read_bounded
@@ -49,6 +49,9 @@ class HuggingFaceCryptor(Cryptor):
     def run_options(self, device: str, architecture: str | None, allow_pickle: bool) -> dict[str, Any]:
         check_device(device)
         return super().run_options(device, architecture, allow_pickle)
+
+    def _computing_device(self, framework_options: dict[str, Any], loading: bool) -> str | None:
+        return torch_device(framework_options.get("device"))
 
     def _decrypt(
         self,

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptors.header import Header
-from cryptors.reader import read_header
+from cryptors.parallel import Progress
+from cryptors.reader import LockedModel, read_header
 from licensing.content_key import read_content_key
 from licensing.errors import UsageError
 from licensing.hardware import Hardware
 from licensing.key_derivation import derived_content_key
+from licensing.secret_memory import forget
 from licensing.unlock import unlock
 
 __all__ = ["KeySource"]
@@ -27,6 +29,7 @@ class KeySource:
         trust, home: the trust file and the customer's home, with their defaults on the command line.
         hardware: the box as measured; by default it is measured.
         now: the time; by default the system's clock.
+        device: where the model is to compute, such as "cuda:0"; None where nobody says.
     """
 
     crypt_key: bytes | StrPath | None = field(default=None, repr=False)
@@ -35,10 +38,24 @@ class KeySource:
     home: StrPath | None = None
     hardware: Hardware | None = None
     now: datetime | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
         if (self.crypt_key is None) == (self.license is None):
             raise UsageError("give either crypt_key or license", "customers give a license, vendors a content key")
+
+    def open(self, model: StrPath, threads: int | None, progress: Progress | None) -> LockedModel:
+        """Opens a locked model. Its content key is not kept: what stays, in secret memory, opens this file alone.
+
+        Raises:
+            LicensingError: the license does not unlock it here, or the key is not one.
+            CryptorError: the file is not a locked model, or is damaged.
+        """
+        key = self.content_key(model)
+        try:
+            return LockedModel(model, key, threads, progress)
+        finally:
+            self.forget(key)
 
     def content_key(self, model: StrPath) -> bytes:
         """Returns the content key of a locked model; that of a derived model comes from the key of its parent.
@@ -51,7 +68,15 @@ class KeySource:
         key = self.licensed_key(header)
         if header.parent is None:
             return key
-        return derived_content_key(key, header.parent.model_id, header.parent.key_id, header.model_id)
+        try:
+            return derived_content_key(key, header.parent.model_id, header.parent.key_id, header.model_id)
+        finally:
+            self.forget(key)
+
+    def forget(self, key: bytes) -> None:
+        """Overwrites a key that a license gave; one that the caller gave is the caller's."""
+        if self.license is not None:
+            forget(key)
 
     def licensed_key(self, header: Header) -> bytes:
         """Returns the content key that licenses and the vendor's registry know: a derived model's is its parent's.
@@ -71,5 +96,6 @@ class KeySource:
             home=self.home,
             hardware=self.hardware,
             now=self.now,
+            device=self.device,
         )
         return unlocked.content_key

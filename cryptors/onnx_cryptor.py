@@ -8,10 +8,11 @@ from typing import Any, NoReturn
 
 from cryptors.base import Cryptor
 from cryptors.detect import check_type
-from cryptors.errors import FrameworkMissingError, ModelRejectedError, ModelSourceError, ModelTypeError
+from cryptors.errors import ModelRejectedError, ModelSourceError, ModelTypeError
 from cryptors.frameworks import import_framework
 from cryptors.memory import PlaintextMemory
 from cryptors.model_type import ModelType
+from cryptors.onnx_providers import device_of, providers_for
 from cryptors.reader import LockedModel
 from cryptors.signature import Signature, TensorSpec, bind_inputs
 from cryptors.source import ModelSource, scan_source
@@ -89,7 +90,7 @@ class OnnxCryptor(Cryptor):
                 when there are options, which takes more memory, and the options can serve other models.
         """
         onnxruntime = _import_onnxruntime()
-        providers = providers or _providers(onnxruntime, device)
+        providers = providers or providers_for(onnxruntime, device)
         is_large, is_one_file = model.index.content_bytes >= LARGE_MODEL_BYTES, len(model.index.files) == 1
         if is_one_file and (not is_large or sess_options is not None):
             session = _session(onnxruntime, model.file().read_all(), sess_options, providers)
@@ -106,7 +107,11 @@ class OnnxCryptor(Cryptor):
         self, data: bytes, device: str = "cpu", providers: list[Any] | None = None, sess_options: Any = None
     ) -> Any:
         onnxruntime = _import_onnxruntime()
-        return _session(onnxruntime, data, sess_options, providers or _providers(onnxruntime, device))
+        return _session(onnxruntime, data, sess_options, providers or providers_for(onnxruntime, device))
+
+    def _computing_device(self, framework_options: dict[str, Any], loading: bool) -> str | None:
+        providers = framework_options.get("providers")
+        return device_of(providers) if providers else super()._computing_device(framework_options, loading)
 
     def _source(self, model: Path) -> ModelSource:
         """Returns the model's files: the `.onnx` file, and the external data that it names, wherever it was started."""
@@ -136,17 +141,6 @@ def _import_onnxruntime() -> Any:
     # From 1.29 on ONNX Runtime sends telemetry whose events can name tensors, unless this is set before its import.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     return import_framework("onnxruntime", "onnx")
-
-
-def _providers(onnxruntime: Any, device: str) -> list[Any]:
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit():
-        raise UsageError(f"there is no device {device!r}", "write cpu or cuda:N")
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        raise FrameworkMissingError("this ONNX Runtime has no CUDA support", "install it: pip install onnxruntime-gpu")
-    return [("CUDAExecutionProvider", {"device_id": int(number or "0")}), "CPUExecutionProvider"]
 
 
 def _session(onnxruntime: Any, data: bytes, options: Any, providers: list[Any]) -> Any:

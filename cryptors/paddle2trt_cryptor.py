@@ -29,6 +29,7 @@ class Paddle2trtCryptor(PaddleCryptor):
     """
 
     model_type = ModelType.MODEL_PADDLE2TRT
+    default_device = "cuda:0"
 
     def run_options(self, device: str, architecture: str | None, allow_pickle: bool) -> dict[str, Any]:
         super(PaddleCryptor, self).run_options(device, architecture, allow_pickle)

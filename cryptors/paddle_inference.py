@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cryptors.devices import gpu_index
 from cryptors.errors import FrameworkMissingError, FrameworkUnsuitableError, ModelRejectedError, ModelTypeError
 from cryptors.frameworks import first_line, import_framework
 from cryptors.signature import Signature, TensorSpec, bind_inputs
@@ -40,19 +41,17 @@ def gpu_of(paddle: Any, device: str) -> int | None:
         UsageError: there is no such device.
         FrameworkMissingError: this Paddle cannot use a GPU.
     """
-    if device == "cpu":
+    index = gpu_index(device)
+    if index is None:
         return None
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or not (number or "0").isdecimal():
-        raise UsageError(f"there is no device {device!r}", "write cpu or cuda:N")
     if not paddle.is_compiled_with_cuda():
         raise FrameworkMissingError(
             "this Paddle was built without CUDA", "install paddlepaddle-gpu in its place, or use the device cpu"
         )
     count = paddle.device.cuda.device_count()
-    if int(number or "0") >= count:
+    if index >= count:
         raise UsageError(f"there is no device {device!r}", f"Paddle finds {count} GPUs here")
-    return int(number or "0")
+    return index
 
 
 def new_config(paddle: Any, program: Path, parameters: Path, gpu: int | None) -> Any:

@@ -39,7 +39,7 @@ class _WeightsOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         allowed = _ALLOWED.get((module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins"), name))
         if allowed is None:
-            raise _unsafe(f"it names {module}.{name}"[:200])
+            raise _unsafe(f"it names {_shown(module)}.{_shown(name)}")
         return allowed
 
 
@@ -140,6 +140,11 @@ _ALLOWED: dict[tuple[str, str], _Callable] = {
     ("builtins", "tuple"): _Callable(_tuple),
     ("builtins", "bytes"): _Callable(_no_bytes),
 }
+
+
+def _shown(name: str) -> str:
+    """Returns a name as a message can show it: it comes from the pickle, and a terminal obeys some characters."""
+    return "".join(character if character.isprintable() else "�" for character in name[:100]).rstrip(".") or "(nothing)"
 
 
 def _unsafe(detail: str) -> UnsafePickleError:

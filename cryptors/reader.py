@@ -137,6 +137,9 @@ class LockedModel:
                 wipe(target[: last.plaintext_offset + last.plaintext_bytes - offset])
             self.failure = cause
             raise
+        finally:
+            if self.detached:
+                self._cipher.rest()
 
     def read_segments(self, numbers: range, target: memoryview) -> None:
         """Decrypts whole segments in this thread, past the cache: others may read at the same time.
@@ -153,6 +156,9 @@ class LockedModel:
             wipe(target)
             self.failure = cause
             raise
+        finally:
+            if self.detached:
+                self._cipher.rest()
 
     def verify_rest(self) -> None:
         """Authenticates every segment that has not been read yet.
@@ -166,6 +172,7 @@ class LockedModel:
     def detach(self) -> None:
         """Leaves the model open behind the `with` block that opened it, unless that fails: somebody else closes it."""
         self.detached = True
+        self._cipher.rest()
 
     def close(self) -> None:
         """Closes the file and wipes what is left of the plaintext here."""

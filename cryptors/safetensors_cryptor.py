@@ -13,7 +13,7 @@ from cryptors.safetensors_load import check_framework, load_file, load_path
 from cryptors.signature import Signature
 from cryptors.source import ModelSource
 from cryptors.torch_cryptor import fill_architecture
-from cryptors.torch_inference import check_device, module_signature, run_module
+from cryptors.torch_inference import check_device, module_signature, run_module, torch_device
 from cryptors.weight_shards import check_shards, read_shards
 from licensing.errors import UsageError
 
@@ -49,6 +49,9 @@ class SafetensorsCryptor(Cryptor):
                 "name the code that builds the module with --architecture FILE.py:NAME",
             )
         return {"device": device, "architecture": architecture}
+
+    def _computing_device(self, framework_options: dict[str, Any], loading: bool) -> str | None:
+        return torch_device(framework_options.get("device"))
 
     def _decrypt(
         self,

@@ -83,8 +83,8 @@ class Geometry:
 class SegmentCipher:
     """Seals and opens the segments of one stream; safe to use from several threads.
 
-    The stream's key lies in secret memory. What the library makes of it is made for each segment, which costs a
-    hundredth of what a segment takes, so that nothing of a model that stays open is on the heap.
+    The stream's key lies in secret memory. What the library makes of it is on the heap, until `rest` is called: a
+    model that stays open has nothing there between reads.
 
     Args:
         content_key: the input key, 32 bytes.
@@ -103,10 +103,11 @@ class SegmentCipher:
         self._key = SecretMemory(KEY_BYTES)
         hkdf = HKDF(algorithm=hashes.SHA256(), length=KEY_BYTES, salt=salt, info=associated_data)
         hkdf.derive_into(content_key, self._key.view)
+        self._aead: AESGCM | None = AESGCM(self._key.view)
 
     def seal(self, segment: Segment, plaintext: memoryview, out: memoryview) -> None:
         """Encrypts a segment into memory of exactly its sealed length."""
-        AESGCM(self._key.view).encrypt_into(self._nonce(segment), plaintext, None, out)
+        self._ready().encrypt_into(self._nonce(segment), plaintext, None, out)
 
     def open(self, segment: Segment, ciphertext: memoryview, out: memoryview) -> None:
         """Decrypts a segment into memory of exactly its plaintext length.
@@ -115,14 +116,25 @@ class SegmentCipher:
             ModelDamagedError: its tag does not verify. The memory is wiped: the library leaves plaintext there.
         """
         try:
-            AESGCM(self._key.view).decrypt_into(self._nonce(segment), ciphertext, None, out)
+            self._ready().decrypt_into(self._nonce(segment), ciphertext, None, out)
         except InvalidTag as cause:
             wipe(out)
             raise ModelDamagedError("the locked model is damaged") from cause
 
     def close(self) -> None:
         """Overwrites the key; nothing can be sealed or opened after that."""
+        self.rest()
         self._key.close()
+
+    def rest(self) -> None:
+        """Gives back what the library made of the key, which overwrites it; the next segment makes it again."""
+        self._aead = None
+
+    def _ready(self) -> AESGCM:
+        aead = self._aead
+        if aead is None:
+            aead = self._aead = AESGCM(self._key.view)
+        return aead
 
     def _nonce(self, segment: Segment) -> bytes:
         return self._nonce_prefix + segment.number.to_bytes(4, "big") + bytes([segment.last])

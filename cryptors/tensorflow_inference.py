@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+from cryptors.devices import gpu_index
 from cryptors.errors import FrameworkMissingError, ModelRejectedError, ModelTypeError
 from cryptors.frameworks import first_line, import_framework
 from cryptors.signature import Signature, TensorSpec, bind_inputs
@@ -51,19 +52,17 @@ def on_device(device: str | None) -> AbstractContextManager[Any]:
     tensorflow = import_tensorflow()
     if device is None:
         return contextlib.nullcontext()
-    kind, _, number = device.partition(":")
-    if device != "cpu" and (kind != "cuda" or not (number or "0").isdecimal()):
-        raise UsageError(f"there is no device {device!r}", "write cpu or cuda:N")
-    if kind == "cuda":
+    index = gpu_index(device)
+    if index is not None:
         found = len(tensorflow.config.list_logical_devices("GPU"))
         if not found:
             raise FrameworkMissingError(
                 "TensorFlow finds no CUDA device here",
                 "check that 'nvidia-smi -L' lists a GPU, and install tensorflow[and-cuda], or use the device cpu",
             )
-        if int(number or "0") >= found:
+        if index >= found:
             raise UsageError(f"there is no device {device!r}", f"TensorFlow finds {found} here")
-    context: AbstractContextManager[Any] = tensorflow.device("/CPU:0" if kind == "cpu" else f"/GPU:{number or 0}")
+    context: AbstractContextManager[Any] = tensorflow.device("/CPU:0" if index is None else f"/GPU:{index}")
     return context
 
 

@@ -24,6 +24,7 @@ class TensorrtCryptor(Cryptor):
 
     model_type = ModelType.MODEL_TENSORRT
     extra = "tensorrt"
+    default_device = "cuda:0"
 
     def infer(self, loaded: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:
         return run_engine(loaded, inputs, use_gpu(device))
@@ -35,6 +36,9 @@ class TensorrtCryptor(Cryptor):
         options = super().run_options(device, architecture, allow_pickle)
         use_gpu(device)
         return options
+
+    def _computing_device(self, framework_options: dict[str, Any], loading: bool) -> str | None:
+        return super()._computing_device(framework_options, loading) if loading else None
 
     def _decrypt(self, model: LockedModel) -> bytes:
         """Returns the file as it was encrypted; that needs neither a GPU nor TensorRT."""

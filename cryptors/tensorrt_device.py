@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cryptors.devices import cuda_index
 from cryptors.errors import FrameworkMissingError, FrameworkUnsuitableError
 from cryptors.frameworks import import_framework
 from licensing.errors import UsageError
@@ -45,12 +46,12 @@ def gpu_index(device: str) -> int:
     Raises:
         UsageError: it is no GPU's name.
     """
-    kind, _, number = device.partition(":")
-    if kind == "cpu":
+    if device == "cpu":
         raise UsageError("TensorRT runs on GPUs, not on the CPU", "name one: --device cuda:0")
-    if kind != "cuda" or not (number or "0").isdecimal():
+    index = cuda_index(device)
+    if index is None:
         raise UsageError(f"there is no device {device!r}", "write cuda:N")
-    return int(number or "0")
+    return index
 
 
 def checked(result: tuple[Any, ...]) -> Any:

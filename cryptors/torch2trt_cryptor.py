@@ -14,7 +14,7 @@ from cryptors.signature import Signature, bind_inputs
 from cryptors.tensorrt_device import gpu_index
 from cryptors.tensorrt_inference import engine_signature
 from cryptors.torch_file import BUFFER_BYTES
-from cryptors.torch_inference import check_device, run_module
+from cryptors.torch_inference import check_device, run_module, torch_device
 
 __all__ = ["Torch2trtCryptor"]
 
@@ -24,6 +24,7 @@ class Torch2trtCryptor(Cryptor):
 
     model_type = ModelType.MODEL_TORCH2TRT
     extra = "torch"
+    default_device = "cuda:0"
 
     def infer(self, loaded: Any, inputs: dict[str, Any], device: str) -> dict[str, Any]:
         bound = bind_inputs(inputs, loaded.input_names)
@@ -40,6 +41,9 @@ class Torch2trtCryptor(Cryptor):
         options = super().run_options(device, architecture, allow_pickle)
         _check_gpu(device)
         return options
+
+    def _computing_device(self, framework_options: dict[str, Any], loading: bool) -> str | None:
+        return torch_device(framework_options.get("device", self.default_device))
 
     def _decrypt(self, model: LockedModel, device: str = "cuda:0") -> Any:
         """Returns the `TRTModule`.

@@ -148,6 +148,9 @@ class Archive(io.RawIOBase):
         record = self._records[number]
         if record.file_size != length or record.compress_type != zipfile.ZIP_STORED or not length:
             return False
+        # A directory can place a record anywhere.
+        if not 0 <= record.header_offset <= self._size - LOCAL_HEADER.size:
+            return False
         header = bytearray(LOCAL_HEADER.size)
         self._read_at(record.header_offset, memoryview(header))
         signature, name_bytes, extra_bytes = LOCAL_HEADER.unpack(header)

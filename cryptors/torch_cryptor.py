@@ -16,7 +16,7 @@ from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel
 from cryptors.signature import Signature
 from cryptors.torch_file import load_torch_file
-from cryptors.torch_inference import check_device, module_signature, run_module
+from cryptors.torch_inference import check_device, module_signature, run_module, torch_device
 from cryptors.torch_lazy import lazy_state_dict
 from licensing.errors import UsageError
 
@@ -44,6 +44,9 @@ class TorchCryptor(Cryptor):
     def run_options(self, device: str, architecture: str | None, allow_pickle: bool) -> dict[str, Any]:
         check_device(device)
         return {"map_location": device, "weights_only": not allow_pickle, "architecture": architecture}
+
+    def _computing_device(self, framework_options: dict[str, Any], loading: bool) -> str | None:
+        return torch_device(framework_options.get("map_location"))
 
     def _decrypt(
         self,

@@ -18,7 +18,7 @@ from cryptors.reader import LockedModel
 from cryptors.signature import Signature, TensorSpec, bind_inputs
 from cryptors.source import ModelSource
 from cryptors.torch_export_archive import ExportArchive
-from cryptors.torch_inference import check_device
+from cryptors.torch_inference import check_device, torch_device
 
 __all__ = ["TorchExportCryptor"]
 
@@ -67,6 +67,9 @@ class TorchExportCryptor(Cryptor):
             "map_location": super().run_options(device, architecture, False)["device"],
             "weights_only": not allow_pickle,
         }
+
+    def _computing_device(self, framework_options: dict[str, Any], loading: bool) -> str | None:
+        return torch_device(framework_options.get("map_location"))
 
     def _decrypt(
         self,

@@ -1,14 +1,16 @@
 """Running a PyTorch module on named arrays, for `weightlock run`."""
 
 import inspect
+import sys
 from typing import Any
 
+from cryptors.devices import cuda_index, device_named
 from cryptors.errors import FrameworkMissingError, ModelRejectedError, ModelTypeError
 from cryptors.frameworks import first_line, import_framework
 from cryptors.signature import Signature, TensorSpec
 from licensing.errors import UsageError
 
-__all__ = ["check_device", "module_signature", "run_module"]
+__all__ = ["check_device", "module_signature", "run_module", "torch_device"]
 
 
 def check_device(device: str) -> None:
@@ -19,18 +21,30 @@ def check_device(device: str) -> None:
 
     Raises:
         FrameworkMissingError: this PyTorch has no CUDA support, or finds no GPU.
-        UsageError: there are fewer GPUs.
+        UsageError: there are fewer GPUs, or it is no name of one.
     """
-    kind, _, number = device.partition(":")
-    if kind != "cuda":
+    index = cuda_index(device)
+    if index is None:
         return
     cuda = import_framework("torch", "torch").cuda
     if not cuda.is_available():
         raise FrameworkMissingError(
             "PyTorch finds no CUDA device here", "check that 'nvidia-smi -L' lists a GPU, or use --device cpu"
         )
-    if int(number or "0") >= cuda.device_count():
+    if index >= cuda.device_count():
         raise UsageError(f"there is no device {device!r}", f"PyTorch finds {cuda.device_count()} here")
+
+
+def torch_device(value: Any) -> str | None:
+    """Returns the device that PyTorch means by `map_location` or `device`; None where it is no single one.
+
+    "cuda" without a number is the GPU that the program has chosen, once it has begun to use one.
+    """
+    device = device_named(value)
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if device == "cuda" and cuda is not None and cuda.is_initialized():
+        return f"cuda:{cuda.current_device()}"
+    return device
 
 
 def module_signature(module: Any) -> Signature:

@@ -9,7 +9,7 @@ from cryptors.memory import PlaintextFile
 from cryptors.model_type import ModelType
 from cryptors.reader import LockedModel
 from cryptors.signature import Signature
-from cryptors.torch_inference import check_device, module_signature, run_module
+from cryptors.torch_inference import check_device, module_signature, run_module, torch_device
 
 __all__ = ["TorchScriptCryptor"]
 
@@ -29,6 +29,9 @@ class TorchScriptCryptor(Cryptor):
     def run_options(self, device: str, architecture: str | None, allow_pickle: bool) -> dict[str, Any]:
         check_device(device)
         return {"map_location": super().run_options(device, architecture, allow_pickle)["device"]}
+
+    def _computing_device(self, framework_options: dict[str, Any], loading: bool) -> str | None:
+        return torch_device(framework_options.get("map_location"))
 
     def _decrypt(self, model: LockedModel, map_location: Any = "cpu") -> Any:
         """Returns the script module, read from a sealed memory file: of a buffer PyTorch would make two more copies.

@@ -10,8 +10,10 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from licensing.driver_library import DriverLibrary, library_of
 
 __all__ = ["GPU_UUID_PATTERN", "MIG_UUID_PATTERN", "Gpu", "GpuReading", "read_gpus"]
 
@@ -36,6 +38,7 @@ class Gpu:
         index: NVML's number of the GPU (of the parent, for a MIG instance).
         parent_uuid: for a MIG instance, the UUID of its GPU.
         mig_enabled: for a GPU, whether it is divided into MIG instances.
+        is_virtual: whether it is a virtual GPU, or a MIG instance of one, as the driver says.
     """
 
     uuid: str
@@ -43,6 +46,7 @@ class Gpu:
     index: int
     parent_uuid: str | None = None
     mig_enabled: bool = False
+    is_virtual: bool = False
 
     @property
     def identity(self) -> str:
@@ -65,11 +69,14 @@ class GpuReading:
         driver_version: such as "580.159.04"; None without a driver.
         problems: one sentence for each thing that could not be read; empty on a healthy box, and on one without
             an NVIDIA driver.
+        library: the file that answered; None where nothing did, or the system does not say. It is no part of what
+            was said.
     """
 
     gpus: tuple[Gpu, ...] = ()
     driver_version: str | None = None
     problems: tuple[str, ...] = ()
+    library: DriverLibrary | None = field(default=None, compare=False)
 
 
 def read_gpus() -> GpuReading:
@@ -91,7 +98,7 @@ def read_gpus() -> GpuReading:
     except module.NVMLError as cause:
         return GpuReading(problems=(f"the NVIDIA driver does not answer: {_words(cause)}",))
     try:
-        return _read_all(module)
+        return replace(_read_all(module), library=_answering(module))
     finally:
         try:
             module.nvmlShutdown()
@@ -143,6 +150,12 @@ def _read_all(module: Any) -> GpuReading:
     return GpuReading(tuple(gpus), driver_version, tuple(problems))
 
 
+def _answering(module: Any) -> DriverLibrary | None:
+    """Returns the file that holds the function which says the UUIDs."""
+    function = getattr(getattr(module, "nvmlLib", None), "nvmlDeviceGetUUID", None)
+    return None if function is None else library_of(function)
+
+
 def _read_one(module: Any, index: int, problems: list[str]) -> list[Gpu]:
     handle = module.nvmlDeviceGetHandleByIndex(index)
     uuid = _text(module.nvmlDeviceGetUUID, handle)
@@ -157,7 +170,7 @@ def _read_one(module: Any, index: int, problems: list[str]) -> list[Gpu]:
     except module.NVMLError as cause:  # The GPU is known all the same, but instances may be missing.
         problems.append(f"the MIG mode of GPU {index} cannot be read: {_words(cause)}")
         current_mode = 0
-    parent = Gpu(uuid, name, index, mig_enabled=bool(current_mode))
+    parent = Gpu(uuid, name, index, mig_enabled=bool(current_mode), is_virtual=_is_virtual(module, handle))
     return [parent, *(_read_mig_instances(module, handle, parent, problems) if parent.mig_enabled else [])]
 
 
@@ -176,8 +189,19 @@ def _read_mig_instances(module: Any, handle: Any, parent: Gpu, problems: list[st
         if not re.fullmatch(MIG_UUID_PATTERN, uuid):
             problems.append(f"MIG instance {place} of GPU {parent.index} has no valid UUID: {uuid!r}")
             continue
-        instances.append(Gpu(uuid, name, parent.index, parent_uuid=parent.uuid))
+        instances.append(Gpu(uuid, name, parent.index, parent_uuid=parent.uuid, is_virtual=parent.is_virtual))
     return instances
+
+
+def _is_virtual(module: Any, handle: Any) -> bool:
+    """Tells whether a GPU is a virtual one of this virtual machine; one that is passed through whole is none.
+
+    A driver that does not know the question has no virtual GPUs, and one that fails at it hides no GPU.
+    """
+    try:
+        return int(module.nvmlDeviceGetVirtualizationMode(handle)) == int(module.NVML_GPU_VIRTUALIZATION_MODE_VGPU)
+    except module.NVMLError:
+        return False
 
 
 def _count_mig_places(module: Any, handle: Any, parent: Gpu, problems: list[str]) -> int:

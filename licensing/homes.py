@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
-__all__ = ["customer_home", "trust_path", "vendor_home"]
+__all__ = ["customer_home", "state_directory", "trust_path", "vendor_home"]
 
 CUSTOMER_HOME_VARIABLE = "WEIGHTLOCK_HOME"
 VENDOR_HOME_VARIABLE = "WEIGHTLOCK_VENDOR_HOME"
+STATE_VARIABLE = "WEIGHTLOCK_STATE"
 
 StrPath = str | os.PathLike[str]
 
@@ -27,6 +28,18 @@ def trust_path(trust: StrPath | None, home: Path) -> Path:
     A trust file that lies beside a license is not looked at: whoever sends a license could send both.
     """
     return Path(trust) if trust is not None else home / "trust.jwks"
+
+
+def state_directory() -> Path:
+    """Returns where twins of the time state lie, away from the homes: `WEIGHTLOCK_STATE`, or a per-user directory.
+
+    The latter is what platformdirs gives, and what the XDG Base Directory Specification says. Every start of a locked
+    application asks for it, and importing platformdirs takes as long as the rest of unlocking.
+    """
+    if named := os.environ.get(STATE_VARIABLE):
+        return Path(named)
+    base = os.environ.get("XDG_STATE_HOME", "").strip()
+    return (Path(base) if base else Path(os.path.expanduser("~/.local/state"))) / "weightlock"
 
 
 def _home(home: StrPath | None, variable: str, kind: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 from licensing.content_key import key_id as content_key_id
 from licensing.device_key import wrap_secret
 from licensing.encoding import b64url_encode, to_epoch
-from licensing.errors import GpuRequiredError, LicenseMalformedError, UsageError
+from licensing.errors import GpuRequiredError, LicenseMalformedError, UsageError, VirtualGpuError
 from licensing.jws import PrivateKey, sign_claims
 from licensing.key_derivation import SECRET_BYTES, derive_kek, hardware_salt, slot_digest, wrap_grant
 from licensing.license import (
@@ -26,6 +26,7 @@ from licensing.license import (
 )
 from licensing.policy import DEFAULT_POLICY, Policy, policy_claims
 from licensing.request import LicenseRequest
+from licensing.slot_terms import DEFAULT_SLOTS, SlotTerms, licensed_gpus
 from licensing.version import __version__
 
 __all__ = ["CLOCK_ALLOWANCE", "IssuedLicense", "ModelKey", "Terms", "issue_license"]
@@ -55,6 +56,7 @@ class Terms:
         allow_no_gpu: whether a request without a GPU may be answered, with a license for the machine alone.
         features: names that the vendor's application may ask for.
         policy: the conditions of use.
+        slots: which hardware is licensed, beside what the request names.
     """
 
     vendor: str
@@ -64,6 +66,7 @@ class Terms:
     allow_no_gpu: bool = False
     features: tuple[str, ...] = ()
     policy: Policy = DEFAULT_POLICY
+    slots: SlotTerms = DEFAULT_SLOTS
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,12 @@ def issue_license(
 
     Raises:
         GpuRequiredError: the request names no GPU, and the terms do not allow that.
+        VirtualGpuError: the request names a virtual GPU, and the terms do not allow that.
         UsageError: the terms contradict themselves.
     """
     not_before = terms.not_before or now - CLOCK_ALLOWANCE
     _check_terms(request, models, terms, not_before, now)
-    secret, slots = secrets.token_bytes(SECRET_BYTES), _slots(request)
+    secret, slots = secrets.token_bytes(SECRET_BYTES), _slots(request, terms)
     claims = {
         "ver": LICENSE_VERSION,
         "iss": terms.vendor,
@@ -164,6 +168,12 @@ def _check_terms(
             "to license the machine alone, without a GPU, say --allow-no-gpu",
             "on a box with GPUs, 'weightlock request' names them all unless --gpu says otherwise",
         )
+    virtual = next((gpu for gpu in request.gpus if gpu.is_virtual), None)
+    if virtual is not None and not terms.policy.vgpu:
+        raise VirtualGpuError(
+            f"the license request names a virtual GPU: {virtual.label}",
+            "its UUID is what its host says, and many can have the same; to license it all the same, say --allow-vgpu",
+        )
     if any(moment.tzinfo is None for moment in (now, not_before, terms.expires)):
         raise UsageError("a time without a time zone says no moment", "give datetime.now(timezone.utc) and the like")
     if terms.expires <= now:
@@ -175,20 +185,19 @@ def _check_terms(
     for model in models:
         if content_key_id(model.content_key) != model.key_id:
             raise UsageError(f"the content key of {model.name!r} is not the one that its key id names")
-    if len(request.gpus) > MAX_SLOTS:
-        raise UsageError(f"a license has at most {MAX_SLOTS} slots")
     # What is not printable may not even be encodable: Python reads arguments that are not UTF-8 as lone surrogates.
     for name in (terms.vendor, terms.customer, *terms.features, *(model.name for model in models)):
         if not name.isprintable():
             raise UsageError(f"the name {name[:200]!r} holds characters that are not printable")
 
 
-def _slots(request: LicenseRequest) -> list[_SlotHardware]:
-    if not request.gpus:
+def _slots(request: LicenseRequest, terms: Terms) -> list[_SlotHardware]:
+    gpus = licensed_gpus(request.gpus, terms.slots)
+    if not gpus:
         return [_SlotHardware("slot-1", "", "")]
-    return [
-        _SlotHardware(f"slot-{number}", gpu.identity, gpu.label) for number, gpu in enumerate(request.gpus, start=1)
-    ]
+    if len(gpus) > MAX_SLOTS:
+        raise UsageError(f"a license has at most {MAX_SLOTS} slots")
+    return [_SlotHardware(f"slot-{number}", gpu.identity, gpu.label) for number, gpu in enumerate(gpus, start=1)]
 
 
 def _box_claims(request: LicenseRequest, slots: list[_SlotHardware]) -> dict[str, Any]:

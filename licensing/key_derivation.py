@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from licensing.content_key import key_id as content_key_id
 from licensing.encoding import framed, framed_sha256
 from licensing.errors import GrantInvalidError
+from licensing.secret_memory import forget
 
 __all__ = [
     "GRANT_BYTES",
@@ -84,6 +85,7 @@ def unwrap_grant(kek: bytes, grant: bytes, key_id: str) -> bytes:
     except InvalidUnwrap as cause:
         raise GrantInvalidError("the content key cannot be derived from this license on this machine") from cause
     if content_key_id(content_key) != key_id:
+        forget(content_key)
         raise GrantInvalidError("the content key cannot be derived from this license on this machine")
     return content_key
 

@@ -6,22 +6,23 @@ Unlocking stops at the first refusal; a person who asks for the status wants to 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from licensing import unlock
+from licensing.clock_check import ClockFinding, check_clock
+from licensing.clock_witnesses import Clock, SystemClock
+from licensing.device_key import DeviceKey
 from licensing.errors import GrantInvalidError, LicensingError
 from licensing.hardware import Hardware, read_hardware
 from licensing.homes import customer_home, trust_path
 from licensing.license import License, LicenseFile
 from licensing.local_time import local_text, remaining_text
 from licensing.unlock import MatchedSlot
+from licensing.validity import WARNING_DAYS, validity_warning
 
 __all__ = ["WARNING_DAYS", "Check", "StatusReport", "examine"]
-
-WARNING_DAYS = 30
-"""From how many days before the end on a warning is given."""
 
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
@@ -80,13 +81,18 @@ def examine(
     home: StrPath | None = None,
     hardware: Hardware | None = None,
     now: datetime | None = None,
+    clock: Clock | None = None,
+    device: str | None = None,
 ) -> StatusReport:
     """Runs every step of `unlock` that can be run, for all models of a license; arguments as there.
+
+    Nothing is written: the time of an examination is not recorded.
 
     Raises:
         FileAccessError, LicenseMalformedError: there is no license that could be examined.
     """
-    home_path, moment = customer_home(home), now or datetime.now(timezone.utc)
+    home_path, clock = customer_home(home), clock or SystemClock()
+    moment = now or clock.now()
     file = unlock.step_1_read_file(license)
     examination = _Examination()
 
@@ -102,7 +108,9 @@ def examine(
     _examine_validity(examination, claims, moment)
     measured = hardware or examination.run("machine id", read_hardware, lambda box: f"from {box.machine.source}")
     if measured is not None:
-        _examine_box(examination, file, claims, home_path, measured)
+        device_key = _examine_box(examination, file, claims, home_path, measured, device)
+        if device_key is not None and now is None:
+            _examine_clock(examination, file, claims, device_key, home_path, moment, clock)
     return StatusReport(tuple(examination.checks), claims)
 
 
@@ -112,19 +120,45 @@ def _examine_validity(examination: _Examination, claims: License, now: datetime)
 
     examination.run("validity", lambda: unlock.step_5_check_validity(claims, now), sentence)
     check = examination.checks[-1]
-    if check.error is None and claims.expires - now < timedelta(days=WARNING_DAYS):
-        examination.checks[-1] = Check(check.name, check.sentence, warning=True)
+    if check.error is None and (warning := validity_warning(claims, now)) is not None:
+        sentence_of_end = check.sentence if now < claims.expires else warning
+        examination.checks[-1] = Check(check.name, sentence_of_end, warning=True)
 
 
-def _examine_box(examination: _Examination, file: LicenseFile, claims: License, home: Path, measured: Hardware) -> None:
-    matched = examination.run("hardware", lambda: unlock.step_7_find_slot(claims, measured), _slot_sentence)
+def _examine_clock(
+    examination: _Examination,
+    file: LicenseFile,
+    claims: License,
+    device_key: DeviceKey,
+    home: Path,
+    now: datetime,
+    clock: Clock,
+) -> None:
+    def sentence(finding: ClockFinding) -> str:
+        if finding.provisional:
+            return f"far ahead of {local_text(finding.highest)}, the highest time seen; not believed yet"
+        return f"not behind {local_text(finding.highest)}, the highest time seen"
+
+    finding = examination.run(
+        "clock",
+        lambda: check_clock(home, device_key, claims, file.signed.kid, now, clock, record=False),
+        sentence,
+    )
+    if finding is not None and finding.provisional:
+        examination.checks[-1] = Check("clock", examination.checks[-1].sentence, warning=True)
+
+
+def _examine_box(
+    examination: _Examination, file: LicenseFile, claims: License, home: Path, measured: Hardware, device: str | None
+) -> DeviceKey | None:
+    matched = examination.run("hardware", lambda: unlock.step_7_find_slot(claims, measured, device), _slot_sentence)
     device_key = examination.run(
         "device key",
         lambda: unlock.step_8_open_device_key(claims, home, measured),
         lambda key: f"tier {key.tier}",
     )
     if matched is None or device_key is None:
-        return
+        return device_key
 
     def derive() -> int:
         secret = unlock.step_9_unwrap_secret(claims, device_key)
@@ -136,6 +170,7 @@ def _examine_box(examination: _Examination, file: LicenseFile, claims: License, 
         return len(claims.models)
 
     examination.run("content keys", derive, lambda count: f"{count} of {count} can be derived here")
+    return device_key
 
 
 def _claims_sentence(claims: License) -> str:

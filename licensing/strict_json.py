@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+from licensing.encoding import b64url_decode
 from licensing.errors import MalformedError
 
 __all__ = ["Fields", "canonical", "parse_canonical", "parse_object"]
@@ -156,6 +157,17 @@ class Fields:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             self.fail(name, f"an integer from {low} to {high}")
         return value
+
+    def binary(self, name: str, low: int, high: int) -> bytes:
+        """Returns the bytes of a base64url member; of `low` to `high` bytes, both included."""
+        expected = f"base64url of {low} to {high} bytes" if low != high else f"base64url of {low} bytes"
+        try:
+            data = b64url_decode(self.text(name, (4 * high + 2) // 3, expected=expected))
+        except ValueError:
+            self.fail(name, expected)
+        if not low <= len(data) <= high:
+            self.fail(name, expected)
+        return data
 
     def boolean(self, name: str) -> bool:
         """Returns a member that is true or false."""

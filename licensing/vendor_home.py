@@ -9,16 +9,22 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
+from licensing.clock_reset import make_clock_reset
 from licensing.content_key import key_id, read_content_key
 from licensing.encoding import from_epoch, to_epoch
+from licensing.enrolment import MadeChallenge, is_response, make_challenge, read_response
+from licensing.enrolment_files import TpmRequest
+from licensing.errors import TpmProofRequiredError
 from licensing.issue import IssuedLicense, Terms, issue_license
 from licensing.jws import PrivateKey
 from licensing.license_records import LicenseRecord, add_license, all_licenses, find_license
 from licensing.master_key import SCRYPT_COST, MasterKey
 from licensing.model_records import ModelRecord, add_model, all_models, find_model, open_model_key, remove_model
+from licensing.policy import DEFAULT_POLICY, Policy
 from licensing.registry import Registry
-from licensing.request import read_request
+from licensing.request import LicenseRequest, read_request
 from licensing.signing_key import SigningAlgorithm, open_signing_key
+from licensing.slot_terms import DEFAULT_SLOTS, SlotTerms
 from licensing.vendor_files import VendorFiles, VendorIdentity, check_name, create_vendor_files
 
 __all__ = ["LicenseRecord", "ModelRecord", "VendorHome"]
@@ -164,6 +170,8 @@ class VendorHome:
         not_before: datetime | None = None,
         allow_no_gpu: bool = False,
         features: Sequence[str] = (),
+        policy: Policy = DEFAULT_POLICY,
+        slots: SlotTerms = DEFAULT_SLOTS,
     ) -> IssuedLicense:
         """Issues a license and records it; the caller writes its file afterwards.
 
@@ -172,10 +180,11 @@ class VendorHome:
             model_ids: the models to license, by their whole ids.
             customer: the customer's name; a new one is recorded.
             now: the moment of issue.
-            expires, not_before, allow_no_gpu, features: as in `licensing.issue.Terms`.
+            expires, not_before, allow_no_gpu, features, policy, slots: as in `licensing.issue.Terms`.
 
         Raises:
             RequestMalformedError, SignatureInvalidError: the request cannot be used.
+            TpmProofRequiredError, ResponseInvalidError: it does not prove that its device key is in a TPM.
             RegistryError: a model is unknown, or the device belongs to another customer.
             GpuRequiredError, UsageError: the terms do not allow it, or contradict themselves.
             PassphraseError, VendorHomeError: the home's secrets do not open.
@@ -184,15 +193,46 @@ class VendorHome:
         check_name(customer, "customer's name")
         for name in features:
             check_name(name, "name of a feature")
-        request = read_request(request_data)
+        request = self.verified_request(request_data, now)
         master_key = self._master_key
         with self._registry.read() as session:
             models = [open_model_key(session, model_id, master_key) for model_id in model_ids]
-        terms = Terms(self.name, customer, expires, not_before, allow_no_gpu, tuple(features))
+        terms = Terms(self.name, customer, expires, not_before, allow_no_gpu, tuple(features), policy, slots)
         issued = issue_license(request, models, terms, self._signing_key, now)
         with self._registry.write() as session:
             add_license(session, request, request_data, issued)
         return issued
+
+    def challenge(self, request_data: bytes, bundle: bytes, now: datetime) -> MadeChallenge:
+        """Makes a challenge to the TPM behind a request of the tier `tpm`; a license is issued to the response.
+
+        Args:
+            request_data: the license request file.
+            bundle: PEM: the certificates of makers of TPMs that the vendor trusts.
+            now: the time.
+
+        Raises:
+            RequestMalformedError: the request cannot be used, or its device key is not in a TPM.
+            EndorsementError: the TPM is not one that the bundle vouches for.
+            UsageError: the bundle cannot be read.
+            PassphraseError, VendorHomeError: the home's secrets do not open.
+        """
+        from licensing.endorsement import read_bundle
+
+        return make_challenge(request_data, read_bundle(bundle), self.name, self._master_key.seal, now)
+
+    def reset_clock(self, request_data: bytes, *, now: datetime) -> bytes:
+        """Returns a clock reset for the box that made a license request; the caller writes its file.
+
+        Raises:
+            RequestMalformedError, SignatureInvalidError, ResponseInvalidError: the request cannot be used.
+            PassphraseError, VendorHomeError: the home's secrets do not open.
+        """
+        try:
+            request = self.verified_request(request_data, None)
+        except TpmProofRequiredError:  # A reset opens nothing, and is of use to the box with this device key alone.
+            request = TpmRequest.parse(request_data).request
+        return make_clock_reset(request.thumbprint, self.name, self._signing_key, now)
 
     def licenses(self) -> list[LicenseRecord]:
         """Returns every license, in the order in which they were issued."""
@@ -212,6 +252,17 @@ class VendorHome:
         """Returns the request that a license answers, from which it can be renewed; errors as in `license_file`."""
         with self._registry.read() as session:
             return find_license(session, license_id).request
+
+    def verified_request(self, data: bytes, now: datetime | None) -> LicenseRequest:
+        """Returns what a signed request says, or what the response to a challenge proves, in time unless `now` is None.
+
+        Raises:
+            RequestMalformedError, SignatureInvalidError: the request cannot be used.
+            TpmProofRequiredError, ResponseInvalidError: it does not prove that its device key is in a TPM.
+        """
+        if is_response(data):
+            return read_response(data, self._master_key.open_sealed, now)
+        return read_request(data)
 
     @cached_property
     def _master_key(self) -> MasterKey:

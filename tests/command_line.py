@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tests.components import need
 from tools.main import run_command_line
@@ -72,9 +73,10 @@ class Outcome:
 
 
 def here(*arguments: str | os.PathLike[str]) -> Outcome:
-    """Runs a command in this process."""
+    """Runs a command in this process, which `run` must not harden for all that follows."""
     stdout, stderr = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+    unhardened = mock.patch("licensing.hardening.harden")
+    with unhardened, contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         code = run_command_line([os.fspath(argument) for argument in arguments])
     return Outcome(code, stdout.getvalue(), stderr.getvalue())
 
@@ -101,8 +103,15 @@ def as_process(
 
 
 def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Returns this process's environment without what a developer's own use of weightlock may have put there."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WEIGHTLOCK_")}
+    """Returns this process's environment without what a developer's own use of weightlock may have put there.
+
+    The state directory stays: it is that of the tests.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("WEIGHTLOCK_") or name == "WEIGHTLOCK_STATE"
+    }
     return {**kept, **(variables or {})}
 
 

@@ -47,7 +47,7 @@ class LicensedBox:
         """Writes a license for these models, given by their headers and content keys; it holds from now on."""
         now = datetime.now(timezone.utc)
         keys = [ModelKey(header.model_id, header.key_id, header.name, key) for header, key in models]
-        terms = Terms("Löwe AI", "Acme", now + timedelta(days=30))
+        terms = Terms("Löwe AI", "Acme", now + timedelta(days=90))
         path.write_bytes(issue_license(self.request, keys, terms, self.signing_key, now).data)
         return path
 

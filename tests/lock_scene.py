@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from licensing.content_key import key_id, new_content_key
-from licensing.device_key import DeviceKey, create_device_key
+from licensing.device_key import SoftwareDeviceKey, create_device_key
 from licensing.gpus import Gpu, GpuReading
 from licensing.hardware import Hardware
 from licensing.issue import ModelKey, Terms, issue_license
@@ -42,7 +42,7 @@ class Box:
 
     home: Path
     hardware: Hardware
-    device_key: DeviceKey
+    device_key: SoftwareDeviceKey
 
     def request(self, *gpus: Gpu) -> bytes:
         """Returns a license request for these GPUs, by default all of the box."""
@@ -88,12 +88,12 @@ class Scene:
             *models: by default, the first model alone.
             box: whose request is answered; by default, that of the licensed box.
             gpus: what the request names; by default, all GPUs of the box.
-            **terms: what differs from the usual ones; `signing_key` is the key that signs.
+            **terms: what differs from the usual ones; `signing_key` is the key that signs, and `now` when it does.
         """
-        signing_key = terms.pop("signing_key", self.signing_key)
+        signing_key, now = terms.pop("signing_key", self.signing_key), terms.pop("now", NOW)
         fields = {"vendor": "Löwe AI", "customer": "Acme", "expires": NOW + timedelta(days=30), **terms}
         request = read_request((box or self.box).request(*gpus))
-        return issue_license(request, models or (self.model,), Terms(**fields), signing_key, NOW).data
+        return issue_license(request, models or (self.model,), Terms(**fields), signing_key, now).data
 
     def unlock(self, license: Path, **changes: Any) -> UnlockedModel:
         """Unlocks the first model on the licensed box at NOW, except for what is changed."""

@@ -63,9 +63,9 @@ def _data(line: str) -> bytes:
 
 
 def _is_memory_file(line: str) -> bool:
-    """Returns whether the descriptor of a call stands for a memfd, which has no place in any file system."""
+    """Returns whether a call is about a memory file, memfd_create(2) or memfd_secret(2), which is in no file system."""
     found = re.search(r"\d<((?:\\x[0-9a-f]{2})*)>", line)
-    return found is not None and _bytes(found[1]).startswith(b"/memfd:")
+    return found is not None and _bytes(found[1]).startswith((b"/memfd:", b"/secretmem"))
 
 
 def _bytes(hexadecimal: str) -> bytes:

@@ -83,7 +83,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     here("encrypt", told.plain, "-o", told.locked, "--home", told.vendor).done()
     here("encrypt", told.plain_folder, "-o", told.locked_folder, "--home", told.vendor).done()
     here("request", "-o", told.request, "--gpu", "none", "--home", told.customer).done()
-    here(*told.issue(told.license, "--days", "30")).done()
+    here(*told.issue(told.license, "--days", "90")).done()
     told.trust.write_bytes((told.vendor / "trust.jwks").read_bytes())
     return told
 

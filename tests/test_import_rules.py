@@ -31,7 +31,7 @@ FRAMEWORKS = {
     "tensorrt",
     "transformers",
 }
-DEFERRED = FRAMEWORKS | {"sqlalchemy", "pynvml", "machineid", "rich"}
+DEFERRED = FRAMEWORKS | {"sqlalchemy", "pynvml", "machineid", "rich", "tpm2_pytss"}
 """rich only draws progress; the others are for one kind of command each."""
 
 

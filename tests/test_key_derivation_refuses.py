@@ -24,6 +24,7 @@ from licensing.license import License, LicensedModel, LicenseFile, _read_fields
 from licensing.machine import Machine
 from licensing.strict_json import Fields
 from licensing.unlock import MatchedSlot
+from tests.clocked_box import ClockedBox
 from tests.lock_attacks import ATTACKS, Attack
 from tests.lock_scene import MACHINE, NOW, Scene
 
@@ -56,8 +57,8 @@ def accepting_steps(scene: Scene, attack: Attack) -> dict[int, list[Callable[...
     def first_model_as_the_wanted_one(claims: License, model_id: str, key_id: str) -> LicensedModel:
         return LicensedModel(claims.models[0].model_id, key_id, "the model that the license names")
 
-    def claim_slot(number: int, gpu: Gpu | None) -> Callable[[License, Hardware], MatchedSlot]:
-        return lambda claims, hardware: MatchedSlot(claims.slots[number], gpu)
+    def claim_slot(number: int, gpu: Gpu | None) -> Callable[[License, Hardware, str | None], MatchedSlot]:
+        return lambda claims, hardware, device: MatchedSlot(claims.slots[number], gpu)
 
     def open_with(machine: Machine) -> Callable[[License, Path, Hardware], DeviceKey]:
         return lambda claims, home, hardware: open_device_key(home, machine)
@@ -162,6 +163,26 @@ def test_limit_a_patched_clock_check_ignores_the_end_on_the_licensed_box(
         lock_scene.unlock(license, now=later)
     monkeypatch.setattr(unlock, STEPS[5], lambda claims, now: None)
     assert lock_scene.unlock(license, now=later).content_key == lock_scene.model.content_key
+
+
+@pytest.mark.parametrize("spoil", ["set back", "state deleted", "state of another key", "end was seen"])
+def test_limit_a_patched_last_step_ignores_the_highest_time_seen(
+    spoil: str, clocked_box: ClockedBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 11 is a check, like step 5; each case is refused with the step, and gives the key without it."""
+    clocked_box.unlock(timedelta(days=6))
+    if spoil == "state deleted":
+        clocked_box.state_file.unlink()
+    elif spoil == "state of another key":
+        clocked_box.state_file.write_bytes(clocked_box.state_file.read_bytes()[::-1])
+    elif spoil == "end was seen":
+        clocked_box.write(highest=int((NOW + timedelta(days=30)).timestamp()))
+    since = timedelta(days=3 if spoil == "set back" else 29.5)
+    with pytest.raises(LicensingError) as refusal:
+        clocked_box.unlock(since)
+    assert refusal.value.reason in ("clock_rollback", "clock_state_missing", "clock_state_invalid", "expired")
+    monkeypatch.setattr(unlock, "step_11_check_clock", lambda *arguments: None)
+    assert clocked_box.unlock(since).content_key == clocked_box.scene.model.content_key
 
 
 def test_limit_identifiers_can_be_pretended_where_the_device_key_is(lock_scene: Scene, tmp_path: Path) -> None:

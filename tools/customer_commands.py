@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from licensing.errors import DeviceKeyMissingError, GpuUnreadableError, LicensingError, UsageError
+from licensing.errors import DeviceKeyMismatchError, GpuUnreadableError, LicensingError, UsageError
 from licensing.gpus import Gpu
 from licensing.hardware import Hardware, computing_devices, read_hardware
 from licensing.homes import customer_home
 from licensing.license import License
 from licensing.local_time import local_text
-from tools.options import CustomerHome, Force, Json, Trust, flag, path_argument, path_option
+from tools.enrol_commands import device_key_for_request, request_file
+from tools.options import CustomerHome, Force, Json, Trust, check_device_name, flag, path_argument, path_option
 from tools.output import print_facts
 
 __all__ = ["request", "status"]
@@ -28,24 +29,41 @@ def request(
     new_device_key: Annotated[
         bool, flag("--new-device-key", help="Set the device key aside and make another.")
     ] = False,
+    tpm: Annotated[
+        str | None, typer.Option(help="Make the device key in this TPM, such as device:/dev/tpmrm0.")
+    ] = None,
+    tpm_certificate: Annotated[
+        Path | None,
+        path_option("--tpm-certificate", help="The TPM's endorsement certificate as PEM, if the TPM does not hold it."),
+    ] = None,
+    prove: Annotated[
+        bool,
+        flag("--prove", help="Remember this start; say whether the hardware was the same at earlier ones."),
+    ] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Make this box's device key, if it has none, and a license request to send to the vendor."""
-    from licensing.device_key import create_device_key, open_device_key
+    """Make this box's device key, if it has none, and a license request to send to the vendor.
+
+    With --prove, repeat it after each restart of the machine or the container: the request tells the vendor, and the
+    command tells you, whether a license would have held.
+    """
     from licensing.files import check_output, write_new_file
-    from licensing.request import make_request
+    from tools.prove import explained, history_facts, history_text
+    from tools.prove import prove as prove_start
 
     check_output(output, force)
     home_path, hardware = customer_home(home), read_hardware()
     gpus = _chosen_gpus(gpu or ["all"], hardware)
     try:
-        if new_device_key:
-            raise DeviceKeyMissingError("a new one is wanted")
-        device_key, made = open_device_key(home_path, hardware.machine, for_signing=True), False
-    except DeviceKeyMissingError:
-        device_key, made = create_device_key(home_path, hardware.machine, replace=new_device_key), True
-    write_new_file(output, make_request(device_key, hardware, gpus, datetime.now(timezone.utc)), replace=force)
+        device_key, made = device_key_for_request(home_path, hardware.machine, tpm, new_device_key)
+    except DeviceKeyMismatchError as error:
+        raise explained(error, home_path, hardware.machine) from error
+    history = prove_start(home_path, device_key, hardware) if prove else None
+    data = request_file(device_key, home_path, hardware, gpus, tpm_certificate, history)
+    write_new_file(output, data, replace=force)
+    seconds = int(datetime.now(timezone.utc).timestamp())
+    summary = None if history is None else history.summary(hardware.machine.fingerprint, gpus, seconds)
     facts = {
         "output": str(output),
         "home": str(home_path),
@@ -54,6 +72,7 @@ def request(
         "tier": device_key.tier,
         "machine_source": hardware.machine.source,
         "gpus": [{"uuid": gpu.uuid, "name": gpu.name, "parent": gpu.parent_uuid} for gpu in gpus],
+        **history_facts(summary),
     }
 
     def sentence() -> None:
@@ -63,7 +82,13 @@ def request(
             print(f"GPU {gpu.label}")
         if not gpus:
             print("no GPU: the request names the machine alone")
+        if summary is not None:
+            print(history_text(summary))
+            if summary.starts == 1:
+                print("do the same again after a restart, and send the vendor the request of that time")
         print(f"send this file to the vendor: {output}")
+        if device_key.tier == "tpm":
+            print("the vendor answers with a challenge to the TPM: see 'weightlock respond'")
 
     print_facts(facts, as_json, sentence)
 
@@ -72,12 +97,13 @@ def status(
     license: Annotated[Path, path_argument("The license file.")],
     trust: Trust = None,
     home: CustomerHome = None,
+    device: Annotated[str | None, typer.Option(help="Check it for this device: cpu or cuda:N.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check a license on this box: what holds, what fails, how long it lasts, which tier."""
     from licensing.status import examine
 
-    report = examine(license, trust=trust, home=home)
+    report = examine(license, trust=trust, home=home, device=None if device is None else check_device_name(device))
     error = report.error
     facts: dict[str, Any] = {
         "ok": error is None,

@@ -13,6 +13,7 @@ from tools.demo_patched import play_patched
 from tools.demo_refusals import play_refusals
 from tools.demo_sentences import SENTENCES
 from tools.demo_story import play_story
+from tools.own_state import own_state
 
 __all__ = ["play"]
 
@@ -40,9 +41,10 @@ def play() -> None:
             "Vendor and customer are two folders of a temporary directory.",
         )
         try:
-            scene = play_story(page, directory, model_folder, inputs)
-            play_refusals(page, scene)
-            play_patched(page, scene)
+            with own_state(directory):
+                scene = play_story(page, directory, model_folder, inputs)
+                play_refusals(page, scene)
+                play_patched(page, scene)
         except BrokenPipeError:
             raise  # Nobody reads on, which is no matter of storage.
         except OSError as cause:

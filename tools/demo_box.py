@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from licensing.device_key import open_device_key
+from licensing.device_key import SoftwareDeviceKey, open_device_key
 from licensing.errors import MachineIdUnavailableError
 from licensing.gpus import Gpu, GpuReading, read_gpus
 from licensing.hardware import Hardware, computing_devices, read_hardware
@@ -53,6 +53,7 @@ class Box:
     def request(self, now: datetime) -> bytes:
         """Returns a license request for all GPUs of the box."""
         device_key = open_device_key(self.home, self.hardware.machine, for_signing=True)
+        assert isinstance(device_key, SoftwareDeviceKey)  # It is the demo that made this home.
         return make_request(device_key, self.hardware, self.gpus, now)
 
     def with_gpu(self, gpu: Gpu) -> "Box":

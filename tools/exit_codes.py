@@ -15,13 +15,19 @@ _CODES = {
         *("license_malformed", "license_unsupported", "request_malformed", "trust_malformed", "trust_missing"),
         *("untrusted_vendor", "signature_invalid", "not_yet_valid", "expired", "revoked", "model_not_licensed"),
         *("machine_id_unavailable", "machine_mismatch", "gpu_mismatch", "gpu_unreadable", "gpu_required"),
-        *("device_key_missing", "device_key_mismatch", "grant_invalid", "clock_rollback"),
+        *("gpu_disagreement", "driver_untrusted", "vgpu_refused"),
+        *("tpm_unavailable", "tpm_proof_required", "endorsement_missing", "endorsement_untrusted", "response_invalid"),
+        *("challenge_malformed", "challenge_mismatch", "challenge_expired", "device_key_ambiguous"),
+        *("device_key_missing", "device_key_mismatch", "grant_invalid"),
+        *("clock_faked", "clock_rollback", "clock_state_missing", "clock_state_invalid", "clock_state_replayed"),
+        *("clock_state_unwritable", "clock_reset_malformed", "clock_reset_used"),
+        *("lockout_predicted", "start_history_invalid"),
     ),
     MODEL: (
         *("model_malformed", "model_damaged", "key_mismatch", "model_type_mismatch", "model_rejected"),
         *("model_source_invalid", "model_type_unsupported", "model_too_large", "unsafe_pickle"),
     ),
-    MISSING: ("framework_missing", "framework_unsuitable", "framework_conflict"),
+    MISSING: ("tpm_library_missing", "framework_missing", "framework_unsuitable", "framework_conflict"),
 }
 
 _CODE_OF = {reason: code for code, reasons in _CODES.items() for reason in reasons}

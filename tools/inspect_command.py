@@ -7,6 +7,7 @@ from cryptors.errors import ModelMalformedError
 from cryptors.signature import Signature
 from licensing.errors import MalformedError
 from licensing.local_time import local_text
+from tools.inspect_enrolment import describe_enrolment, request_facts
 from tools.options import (
     AllowPickle,
     Architecture,
@@ -24,7 +25,7 @@ __all__ = ["inspect"]
 
 
 def inspect(
-    file: Annotated[Path, path_argument("A locked model, a license, a license request or a trust file.")],
+    file: Annotated[Path, path_argument("A locked model, a license, a license request, a challenge or a trust file.")],
     license: Annotated[
         Path | None,
         path_option("--license", help="A license for the locked model: shows what inputs it wants as well."),
@@ -101,6 +102,8 @@ def _describe(file: Path) -> tuple[str, dict[str, Any], list[tuple[str, str]], s
         return _license(data)
     if "request" in members:
         return _request(data)
+    if "tpm_request" in members or "tpm_challenge" in members or "tpm_response" in members:
+        return describe_enrolment(data, members)
     if "keys" in members:
         return _trust(data)
     raise ModelMalformedError(
@@ -173,27 +176,7 @@ def _license(data: bytes) -> tuple[str, dict[str, Any], list[tuple[str, str]], s
 def _request(data: bytes) -> tuple[str, dict[str, Any], list[tuple[str, str]], str]:
     from licensing.request import read_request
 
-    request = read_request(data)
-    facts = {
-        "request_id": request.request_id,
-        "created": request.created.isoformat(),
-        "device": request.thumbprint,
-        "tier": request.tier,
-        "machine": request.machine_label,
-        "machine_source": request.machine_source,
-        "machine_fingerprint": request.machine_fingerprint,
-        "gpus": [{"uuid": gpu.uuid, "name": gpu.name, "parent": gpu.parent_uuid} for gpu in request.gpus],
-        "driver": request.driver_version,
-        "generator": request.generator,
-    }
-    rows = [
-        ("machine", f"{request.machine_label} (ID from {request.machine_source})"),
-        *(("GPU", f"{gpu.name} {gpu.identity}") for gpu in request.gpus),
-        *([] if request.gpus else [("GPU", "none: the machine alone")]),
-        ("made", f"{local_text(request.created)} by {request.generator}"),
-        ("tier", request.tier),
-        ("device", request.thumbprint),
-    ]
+    facts, rows = request_facts(read_request(data))
     return "license request", facts, rows, "it is signed by the device key that it carries"
 
 

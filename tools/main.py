@@ -8,8 +8,10 @@ import typer
 from licensing.errors import StorageError, UsageError, WeightlockError
 from licensing.version import __version__
 from tools import (
+    clock_commands,
     customer_commands,
     encrypt_commands,
+    enrol_commands,
     inspect_command,
     issue_command,
     run_command,
@@ -18,8 +20,9 @@ from tools import (
 from tools.bench_command import bench
 from tools.customer_commands import StatusRefusedError
 from tools.demo_command import demo
+from tools.doctor_command import doctor
 from tools.exit_codes import OTHER, USAGE, exit_code
-from tools.output import print_error
+from tools.output import print_error, show_warnings
 from tools.streams import finish_streams, prepare_streams
 
 __all__ = ["app", "main"]
@@ -43,13 +46,18 @@ vendor_app.command("init")(vendor_commands.init)
 app.add_typer(vendor_app, name="vendor", rich_help_panel=VENDOR)
 app.command("encrypt", rich_help_panel=VENDOR)(encrypt_commands.encrypt)
 app.command("decrypt", rich_help_panel=VENDOR)(encrypt_commands.decrypt)
+app.command("challenge", rich_help_panel=VENDOR)(enrol_commands.challenge)
 app.command("issue", rich_help_panel=VENDOR)(issue_command.issue)
+app.command("reset-clock", rich_help_panel=VENDOR)(clock_commands.reset_clock)
 app.command("licenses", rich_help_panel=VENDOR)(vendor_commands.licenses)
 app.command("models", rich_help_panel=VENDOR)(vendor_commands.models)
 app.command("request", rich_help_panel=CUSTOMER)(customer_commands.request)
+app.command("respond", rich_help_panel=CUSTOMER)(enrol_commands.respond)
 app.command("status", rich_help_panel=CUSTOMER)(customer_commands.status)
+app.command("apply", rich_help_panel=CUSTOMER)(clock_commands.apply)
 app.command("run", rich_help_panel=CUSTOMER)(run_command.run)
 app.command("inspect", rich_help_panel=CUSTOMER)(inspect_command.inspect)
+app.command("doctor", rich_help_panel=CUSTOMER)(doctor)
 app.command("demo", rich_help_panel=CUSTOMER)(demo)
 app.command("bench", rich_help_panel=CUSTOMER)(bench)
 
@@ -75,6 +83,7 @@ def _options(
 def main() -> None:
     """Runs the command line and exits with the code that the outcome has."""
     prepare_streams()
+    show_warnings()
     try:
         code = run_command_line(sys.argv[1:])
     except OSError:  # There is nowhere left to say why.

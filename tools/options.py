@@ -1,7 +1,6 @@
 """Options that several commands share."""
 
 import os
-import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cryptors.devices import gpu_index
 from licensing.errors import PassphraseError, UsageError
 from licensing.homes import vendor_home
 
@@ -84,8 +84,7 @@ AllowPickle = Annotated[
 
 def check_device_name(device: str) -> str:
     """Returns the name of a device, as `--device` takes it, or refuses it."""
-    if not re.fullmatch("cpu|cuda(:[0-9]{1,3})?", device):
-        raise UsageError(f"there is no device {device[:20]!r}", "write cpu or cuda:N")
+    gpu_index(device)
     return device
 
 

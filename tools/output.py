@@ -9,7 +9,7 @@ from typing import Any
 from cryptors.parallel import Progress
 from licensing.errors import WeightlockError
 
-__all__ = ["print_error", "print_facts", "print_table", "progress_bar", "size_text"]
+__all__ = ["print_error", "print_facts", "print_table", "progress_bar", "show_warnings", "size_text"]
 
 SHOW_AFTER_SECONDS = 1.0
 
@@ -37,6 +37,17 @@ def print_error(error: WeightlockError, as_json: bool) -> None:
     if as_json:
         facts = {"ok": False, "reason": error.reason, "message": error.message, "hints": list(error.hints)}
         print(json.dumps(facts, indent=2))
+
+
+def show_warnings() -> None:
+    """Lets warnings of the packages, such as that a license ends soon, appear on standard error in our grammar."""
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("weightlock: warning: %(message)s"))
+    logger = logging.getLogger("weightlock")
+    logger.addHandler(handler)
+    logger.propagate = False
 
 
 @contextmanager

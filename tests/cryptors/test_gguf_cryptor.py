@@ -104,6 +104,12 @@ def test_names_of_parts() -> None:
     ]
 
 
+def test_names_that_claim_many_parts() -> None:
+    """Each names one file, and not 99999: this took a minute."""
+    names = [f"{number}-00002-of-99999.gguf" for number in range(5000)]
+    assert len(first_parts(names)) == len(names)
+
+
 # The loaded model.
 
 

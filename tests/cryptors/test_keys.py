@@ -137,7 +137,8 @@ def test_trust_and_home_by_default(tmp_path: Path, licensed_box: LicensedBox, mo
     license = licensed_box.license(tmp_path / "acme.lic", [(header, key)])
     home.mkdir()
     (home / "trust.jwks").write_bytes(licensed_box.trust.read_bytes())
-    (home / "device-key.pem").write_bytes((licensed_box.home / "device-key.pem").read_bytes())
+    for name in ("device-key.pem", "time-state.json"):
+        (home / name).write_bytes((licensed_box.home / name).read_bytes())
     monkeypatch.setenv("WEIGHTLOCK_HOME", str(home))
     source = KeySource(license=license, hardware=licensed_box.hardware)
     assert source.content_key(tmp_path / "m.locked") == key

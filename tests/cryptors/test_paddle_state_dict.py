@@ -205,6 +205,13 @@ def test_pickles_that_no_program_writes(name: str) -> None:
         check_weights_only(io.BytesIO(BY_HAND[name]))
 
 
+def test_a_pickle_cannot_write_to_the_terminal() -> None:
+    """The message shows the name that a pickle gives; a terminal would obey what stands in it here."""
+    with pytest.raises(UnsafePickleError) as caught:
+        check_weights_only(io.BytesIO(b"cos\x1b[2J\nsystem\x07\n."))
+    assert caught.value.message.endswith("it names os�[2J.system�")
+
+
 @pytest.mark.parametrize("flags", [b"K\x3f", b"K\x01"])
 def test_array_types_that_lie_about_themselves(flags: bytes) -> None:
     """NumPy believes what it reads here: a number that claims to be an object is an address."""

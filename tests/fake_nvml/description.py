@@ -1,4 +1,4 @@
-"""What a test says about a box: its driver, its GPUs and what fails. nvml.c explains the file that this becomes."""
+"""What a test says about a box: its driver, its GPUs and what fails. nvml.c and cuda.c explain the files."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -33,7 +33,10 @@ class FakeMig:
 
 @dataclass(frozen=True)
 class FakeGpu:
-    """A GPU, by default a healthy one whose MIG mode is off. Text goes to the library as it is, bytes as well."""
+    """A GPU, by default a healthy one whose MIG mode is off. Text goes to the library as it is, bytes as well.
+
+    `virtualization` is as in nvml.h, such as 1 for a GPU that is passed through and 2 for a virtual one.
+    """
 
     uuid: str | bytes
     name: str | bytes = "NVIDIA H200"
@@ -42,6 +45,7 @@ class FakeGpu:
     instances: tuple[FakeMig, ...] = ()
     serial: str | None = None
     pci_bus_id: str | None = None
+    virtualization: int | None = None
     failures: tuple[Failure, ...] = ()
 
     def lines(self) -> list[bytes]:
@@ -54,6 +58,8 @@ class FakeGpu:
             found.append(_line("serial", self.serial))
         if self.pci_bus_id is not None:
             found.append(_line("pci", self.pci_bus_id))
+        if self.virtualization is not None:
+            found.append(_line("virtual", self.virtualization))
         for instance in self.instances:
             found.append(_line("mig", instance.place, instance.uuid, instance.name))
             found += [_line("fails", each.symbol, each.code) for each in instance.failures]
@@ -62,19 +68,25 @@ class FakeGpu:
 
 @dataclass(frozen=True)
 class Box:
-    """Everything that NVML says about one box.
+    """Everything that NVML and CUDA say about one box.
 
     Attributes:
         gpus: in NVML's order.
         driver_version: as the driver says it.
         count: the number of GPUs that the driver claims, where it differs from the truth.
         failures: functions that fail as such, whatever they are asked about.
+        cuda: the GPUs as CUDA has them, where those are others, or in another order, than NVML's.
+        cuda_failures: functions of CUDA that fail.
+        cuda_count: the number of devices that CUDA claims, where it differs from the truth.
     """
 
     gpus: tuple[FakeGpu, ...] = ()
     driver_version: str | bytes = "580.159.04"
     count: int | None = None
     failures: tuple[Failure, ...] = ()
+    cuda: tuple[FakeGpu, ...] | None = None
+    cuda_failures: tuple[Failure, ...] = ()
+    cuda_count: int | None = None
 
     def encode(self) -> bytes:
         """Returns the description file."""
@@ -84,6 +96,16 @@ class Box:
             lines.append(_line("count", self.count))
         for gpu in self.gpus:
             lines += gpu.lines()
+        return b"".join(lines)
+
+    def encode_cuda(self) -> bytes:
+        """Returns the description file of CUDA, which cuda.c explains."""
+        lines = [_line("error", each.symbol, each.code) for each in self.cuda_failures]
+        if self.cuda_count is not None:
+            lines.append(_line("count", self.cuda_count))
+        for gpu in self.gpus if self.cuda is None else self.cuda:
+            lines.append(_line("gpu", gpu.uuid))
+            lines += [_line("mig", instance.uuid) for instance in gpu.instances if gpu.mig_mode == "on"]
         return b"".join(lines)
 
 

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.fake_nvml.library import FakeNvml, compile_library
+from tests.fake_nvml.library import FakeNvml, compile_cuda, compile_library
 
 __all__ = ["fake_nvml", "nvml_library"]
 
 
 @pytest.fixture(scope="session")
 def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the folder that holds the compiled libnvidia-ml.so.1."""
-    return compile_library(tmp_path_factory.mktemp("nvml"))
+    """Returns the folder that holds the compiled libnvidia-ml.so.1 and libcuda.so.1."""
+    return compile_cuda(compile_library(tmp_path_factory.mktemp("nvml")))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@
  *     serial  TEXT                    its serial number; without it, "not supported"
  *     pci     BUS-ID                  such as 00000000:17:00.0
  *     mode    off | on                its MIG mode; without it, "not supported"
+ *     virtual NUMBER                  its virtualization mode, such as 2 for a vGPU; without it, "not supported"
  *     places  NUMBER                  what nvmlDeviceGetMaxMigDeviceCount says; 7 by default
  *     mig     PLACE   UUID    NAME    a MIG instance of that GPU; places without one answer "not found"
  *     fails   SYMBOL  CODE            this function fails for the GPU or MIG instance above; "*" is every function
@@ -30,7 +31,8 @@ typedef struct device {
     struct device *parent; /* NULL for a GPU. */
     unsigned place;        /* The GPU's index, or the MIG instance's place in its GPU. */
     char uuid[TEXT_BYTES], name[TEXT_BYTES], serial[TEXT_BYTES], pci[TEXT_BYTES];
-    int mig_mode; /* -1 where MIG is not supported. */
+    int mig_mode;       /* -1 where MIG is not supported. */
+    int virtualization; /* -1 where it is not supported. */
     unsigned mig_places;
 } device;
 
@@ -97,7 +99,7 @@ static device *add_device(device *parent, unsigned place, const char *uuid, cons
     new->place = place;
     strcpy(new->uuid, uuid);
     strcpy(new->name, name);
-    new->mig_mode = -1;
+    new->mig_mode = new->virtualization = -1;
     new->mig_places = 7;
     return new;
 }
@@ -121,6 +123,8 @@ static void understand(char **fields, device **gpu, device **last)
         strcpy((*gpu)->pci, field(fields, 1));
     else if (!strcmp(word, "mode"))
         (*gpu)->mig_mode = !strcmp(field(fields, 1), "on");
+    else if (!strcmp(word, "virtual"))
+        (*gpu)->virtualization = (int)number(fields, 1);
     else if (!strcmp(word, "places"))
         (*gpu)->mig_places = number(fields, 1);
     else if (!strcmp(word, "mig"))
@@ -274,6 +278,15 @@ int nvmlDeviceGetMigMode(const device *handle, unsigned *current, unsigned *pend
     if (handle->mig_mode < 0)
         return NOT_SUPPORTED;
     *current = *pending = (unsigned)handle->mig_mode;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetVirtualizationMode(const device *handle, unsigned *mode)
+{
+    RETURN_IF_REFUSED(handle);
+    if (handle->virtualization < 0)
+        return NOT_SUPPORTED;
+    *mode = (unsigned)handle->virtualization;
     return SUCCESS;
 }
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cryptors import load_model
+from cryptors import load_model, read_header
 from licensing.errors import WeightlockError
+from licensing.gpu_checks import gpu_findings
 from licensing.gpus import GPU_UUID_PATTERN, GpuReading, read_gpus
-from licensing.hardware import Hardware
+from licensing.hardware import Hardware, read_hardware
+from licensing.unlock import unlock
 from tests.gpu.box import GpuBox
 from tests.story import write_onnx
 
@@ -32,6 +34,23 @@ def test_nvidia_smi_lists_the_same(box: GpuBox) -> None:
         pytest.skip("needs nvidia-smi")
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=True, text=True).stdout
     assert re.findall(r"UUID: (\S+)\)", listed) == [gpu.uuid for gpu in read_gpus().gpus]
+
+
+def test_parts_of_the_driver_agree(box: GpuBox) -> None:
+    """NVML, CUDA and the kernel: whatever is found here would lock out customers by mistake."""
+    hardware = read_hardware()
+    assert hardware.cuda is not None
+    assert hardware.cuda().problem is None
+    assert gpu_findings(hardware) == []
+
+
+def test_model_for_the_licensed_device(box: GpuBox, tmp_path: Path) -> None:
+    """The framework need not have CUDA: unlocking comes first, and knows the GPU by then."""
+    write_onnx(tmp_path / "net.onnx")
+    locked, license = box.lock(tmp_path / "net.onnx")
+    header = read_header(locked)
+    unlocked = unlock(license, header.model_id, header.key_id, home=box.home, device="cuda:0")
+    assert unlocked.matched.gpu is not None
 
 
 def test_license_of_this_gpu_and_of_another(box: GpuBox, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from licensing.device_key import (
     DEVICE_KEY_BITS,
     MAX_KEY_FILE_BYTES,
+    SoftwareDeviceKey,
     create_device_key,
     device_key_path,
     open_device_key,
@@ -29,6 +30,7 @@ from licensing.errors import (
 )
 from licensing.jwk import thumbprint
 from licensing.jws import parse_signed, verify_signature
+from licensing.time_state import state_path
 from tests.lock_scene import MACHINE, OTHER_MACHINE, Scene
 
 PASSWORD = b64url_encode(MACHINE.derive("device-key")).encode()
@@ -59,6 +61,7 @@ def test_a_new_key_opens_signs_and_decrypts(tmp_path: Path) -> None:
     assert opened.thumbprint == thumbprint(made.public_key)
     assert opened.tier == "software"
     assert opened.unwrap_secret(wrap_secret(made.public_key, SECRET)) == SECRET
+    assert isinstance(opened, SoftwareDeviceKey)
     signed = parse_signed(opened.sign({"a": 1}, "test+jwt"), "test+jwt", "text", MalformedError)
     verify_signature(signed, made.public_key, "text")
 
@@ -72,7 +75,8 @@ def test_home_and_key_are_the_owners_alone(tmp_path: Path) -> None:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
     assert stat.S_IMODE(device_key_path(tmp_path / "home").stat().st_mode) == 0o600
-    assert os.listdir(tmp_path / "home") == ["device-key.pem"]
+    assert stat.S_IMODE(state_path(tmp_path / "home").stat().st_mode) == 0o600
+    assert sorted(os.listdir(tmp_path / "home")) == ["device-key.pem", "time-state.json"]
 
 
 def test_the_file_is_encrypted_pkcs_8_under_the_machines_password(copied_home: Path, lock_scene: Scene) -> None:
@@ -86,7 +90,7 @@ def test_the_file_is_encrypted_pkcs_8_under_the_machines_password(copied_home: P
 
 def test_a_key_does_not_show_itself(lock_scene: Scene) -> None:
     key = lock_scene.box.device_key
-    assert repr(key) == f"DeviceKey(tier='software', thumbprint='{key.thumbprint}')"
+    assert repr(key) == f"SoftwareDeviceKey(tier='software', thumbprint='{key.thumbprint}')"
 
 
 def test_a_copied_key_does_not_open_on_another_machine(copied_home: Path) -> None:
@@ -159,9 +163,9 @@ def test_a_damaged_key_never_signs(copied_home: Path, lock_scene: Scene) -> None
         assert outcome(lambda: open_device_key(copied_home, MACHINE, for_signing=True)) == "device_key_mismatch", (
             position
         )
-    assert (
-        open_device_key(copied_home, MACHINE, for_signing=True)._private_key.private_numbers() == key.private_numbers()
-    )
+    opened = open_device_key(copied_home, MACHINE, for_signing=True)
+    assert isinstance(opened, SoftwareDeviceKey)
+    assert opened._private_key.private_numbers() == key.private_numbers()
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.5, 0.9, 0.97, 0.99])

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from licensing import device_key as device_key_module
 from licensing.device_key import create_device_key, device_key_path, open_device_key
 from licensing.errors import DeviceKeyExistsError, LicensingError, StorageError
+from licensing.time_state import StateKey, read_state
 from tests.lock_scene import MACHINE, OTHER_MACHINE, Scene
 
 
@@ -35,14 +36,14 @@ def test_replacing_keeps_every_old_key(copied_home: Path) -> None:
     assert len(set(keys)) == 4
     kept = [(copied_home / f"device-key.pem.old-{number}").read_bytes() for number in (1, 2, 3)]
     assert [*kept, device_key_path(copied_home).read_bytes()] == keys
-    assert len(os.listdir(copied_home)) == 4
+    assert len(list(copied_home.glob("device-key.pem*"))) == 4
     assert stat.S_IMODE((copied_home / "device-key.pem.old-3").stat().st_mode) == 0o600
 
 
 @pytest.mark.usefixtures("quick_keys")
 def test_replacing_where_there_is_none_makes_one(tmp_path: Path) -> None:
     create_device_key(tmp_path / "home", MACHINE, replace=True)
-    assert os.listdir(tmp_path / "home") == ["device-key.pem"]
+    assert sorted(os.listdir(tmp_path / "home")) == ["device-key.pem", "time-state.json"]
 
 
 @pytest.mark.usefixtures("quick_keys")
@@ -107,9 +108,11 @@ def race(home: Path, replace: bool, keys: list[rsa.RSAPrivateKey]) -> list[str]:
 
 def test_of_several_processes_exactly_one_makes_the_key(tmp_path: Path, keys: list[rsa.RSAPrivateKey]) -> None:
     outcomes = race(tmp_path / "home", False, keys)
-    made = open_device_key(tmp_path / "home", MACHINE).thumbprint
+    key = open_device_key(tmp_path / "home", MACHINE)
+    made = key.thumbprint
+    assert read_state(tmp_path / "home", StateKey.of(key)).device == made
     assert sorted(outcomes) == sorted([made, *["device_key_exists"] * 3])
-    assert os.listdir(tmp_path / "home") == ["device-key.pem"]
+    assert sorted(os.listdir(tmp_path / "home")) == ["device-key.pem", "time-state.json"]
 
 
 def test_no_key_is_lost_when_several_processes_replace_it(
@@ -118,7 +121,9 @@ def test_no_key_is_lost_when_several_processes_replace_it(
     """Each process may have sent a request with its key already when the next one sets that key aside."""
     outcomes = race(copied_home, True, keys)
     kept = []
-    for file in copied_home.iterdir():
+    key = open_device_key(copied_home, MACHINE)
+    assert read_state(copied_home, StateKey.of(key)).device == key.thumbprint
+    for file in copied_home.glob("device-key.pem*"):
         device_key_path(tmp_path).write_bytes(file.read_bytes())
         kept.append(open_device_key(tmp_path, MACHINE).thumbprint)
     assert sorted(kept) == sorted([*outcomes, lock_scene.box.device_key.thumbprint])

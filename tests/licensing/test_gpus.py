@@ -1,5 +1,7 @@
 """Reading GPUs: the real pynvml, in processes of their own, on boxes that tests/fake_nvml describes."""
 
+from dataclasses import replace
+
 import pytest
 
 from licensing.gpus import Gpu, GpuReading
@@ -68,6 +70,24 @@ def test_gpu_without_mig_support(fake_nvml: FakeNvml) -> None:
     assert reading == GpuReading((whole_gpu(0, "NVIDIA L4"),), DRIVER, ())
 
 
+def test_virtual_gpus_are_those_of_a_virtual_machine(fake_nvml: FakeNvml) -> None:
+    """Modes as in nvml.h: none, passed through whole, virtual, and two kinds of hosts of virtual GPUs."""
+    modes = (None, 0, 1, 2, 3, 4)
+    boxes = [Box(gpus=(FakeGpu(gpu_uuid(0), virtualization=mode),)) for mode in modes]
+    readings = fake_nvml.read_gpus_of_each(*boxes)
+    assert [reading.gpus[0].is_virtual for reading in readings] == [mode == 2 for mode in modes]
+
+
+def test_instances_of_a_virtual_gpu_are_virtual(fake_nvml: FakeNvml) -> None:
+    reading = fake_nvml.read_gpus(Box(gpus=(replace(DIVIDED, virtualization=2),)))
+    assert [gpu.is_virtual for gpu in reading.gpus] == [True, True, True]
+
+
+def test_virtualization_that_cannot_be_read_hides_no_gpu(fake_nvml: FakeNvml) -> None:
+    gpu = FakeGpu(gpu_uuid(0), failures=(Failure(999, "nvmlDeviceGetVirtualizationMode"),))
+    assert fake_nvml.read_gpus(Box(gpus=(gpu,))) == GpuReading((whole_gpu(0),), DRIVER, ())
+
+
 def test_driver_without_gpus(fake_nvml: FakeNvml) -> None:
     assert fake_nvml.read_gpus(Box()) == GpuReading((), DRIVER, ())
 
@@ -93,7 +113,7 @@ print(json.dumps(dataclasses.asdict(read_gpus())))
 
 def test_no_driver_is_no_problem(fake_nvml: FakeNvml, tmp_path_factory: pytest.TempPathFactory) -> None:
     reading = fake_nvml.run(READ_WITHOUT_LIBRARY, str(tmp_path_factory.mktemp("empty")), box=Box())
-    assert reading == {"gpus": [], "driver_version": None, "problems": []}
+    assert reading == {"gpus": [], "driver_version": None, "problems": [], "library": None}
 
 
 def test_driver_that_is_not_loaded_is_no_problem(fake_nvml: FakeNvml) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import platformdirs
 import pytest
 
-from licensing.homes import customer_home, trust_path, vendor_home
+from licensing.homes import customer_home, state_directory, trust_path, vendor_home
 
 HOMES = [(customer_home, "WEIGHTLOCK_HOME", "customer"), (vendor_home, "WEIGHTLOCK_VENDOR_HOME", "vendor")]
 
@@ -55,3 +56,16 @@ def test_the_trust_file_is_in_the_home_and_never_beside_a_license(
     monkeypatch.chdir(tmp_path)
     assert trust_path(None, Path("/home/of/acme")) == Path("/home/of/acme/trust.jwks")
     assert trust_path("vendor.jwks", Path("/home/of/acme")) == Path("vendor.jwks")
+
+
+def test_twins_lie_in_the_users_state_directory_or_where_the_variable_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule is written out, because importing platformdirs takes long; it must stay that of platformdirs."""
+    monkeypatch.setenv("WEIGHTLOCK_STATE", "/srv/state")
+    assert state_directory() == Path("/srv/state")
+    monkeypatch.setenv("WEIGHTLOCK_STATE", "")
+    for base in ("", "  ", str(tmp_path)):
+        monkeypatch.setenv("XDG_STATE_HOME", base)
+        assert state_directory() == Path(platformdirs.user_state_dir("weightlock"))
+    assert state_directory() == tmp_path / "weightlock"

@@ -61,6 +61,12 @@ def test_the_vendor_reads_what_the_box_measured(lock_scene: Scene, monkeypatch: 
     assert request.driver_version == "580.159.04"
 
 
+def test_the_vendor_reads_which_gpus_are_virtual(lock_scene: Scene) -> None:
+    virtual = replace(GPU, is_virtual=True)
+    request = read_request(lock_scene.box.request(virtual, OTHER_GPU))
+    assert [gpu.is_virtual for gpu in request.gpus] == [True, False]
+
+
 def test_a_request_names_the_chosen_gpus_alone_or_none(lock_scene: Scene) -> None:
     hardware = Hardware(MACHINE, GpuReading((GPU, OTHER_GPU)))
     for chosen in ([], [OTHER_GPU], [OTHER_GPU, GPU]):
@@ -168,6 +174,7 @@ def test_a_machine_that_is_not_as_it_must_be(change: dict[str, Any], claims: dic
         {"uuid": MIG.uuid, "name": "MIG", "parent": None},
         {"uuid": f"MIG-{GPU.uuid}/7/1000", "name": "MIG", "parent": GPU.uuid},
         {"uuid": "CPU-0", "name": "no GPU"},
+        {"uuid": GPU.uuid, "name": "NVIDIA H200", "virtual": 1},
     ],
     ids=str,
 )

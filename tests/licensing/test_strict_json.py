@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from licensing.encoding import b64url_encode
 from licensing.errors import LicenseMalformedError, MalformedError, RequestMalformedError
 from licensing.strict_json import MAX_DEPTH, MAX_INTEGER, Fields, canonical, parse_canonical, parse_object
 
@@ -185,3 +186,17 @@ def test_the_error_is_the_one_that_the_caller_names() -> None:
         with pytest.raises(error) as refusal:
             parse_object(b"[]", "file", error, 10)
         assert type(refusal.value) is error
+
+
+def test_binary_members_have_one_form_and_bounds() -> None:
+    for data in (b"", b"a", b"ab", b"abc", bytes(5)):
+        fields = Fields({"data": b64url_encode(data)}, "text", MalformedError)
+        if 1 <= len(data) <= 3:
+            assert fields.binary("data", 1, 3) == data
+        else:
+            with pytest.raises(MalformedError, match="'data' must be base64url of 1 to 3 bytes"):
+                fields.binary("data", 1, 3)
+    wrong: Any
+    for wrong in (None, 1, "", "AB==", "AB", "A", "A+==", "AAA\n", "ÄÄÄ", ["AAAA"]):
+        with pytest.raises(MalformedError, match="base64url of 1 bytes" if wrong is None else "base64url"):
+            Fields({"data": wrong}, "text", MalformedError).binary("data", 1, 1)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from licensing import unlock
 from licensing.content_key import key_id
-from licensing.device_key import DeviceKey, device_key_path, open_device_key
+from licensing.device_key import SoftwareDeviceKey, device_key_path, open_device_key
 from licensing.encoding import framed, framed_sha256
 from licensing.errors import LicensingError
 from licensing.gpus import Gpu, GpuReading
@@ -132,7 +132,7 @@ def test_oaep() -> None:
     vector = DERIVATIONS["oaep"]
     private_key = load_pem_private_key(KEYS["device"]["pkcs8_pem"].encode(), None)
     assert isinstance(private_key, RSAPrivateKey)
-    message = DeviceKey(private_key).unwrap_secret(bytes.fromhex(vector["ciphertext"]))
+    message = SoftwareDeviceKey(private_key).unwrap_secret(bytes.fromhex(vector["ciphertext"]))
     assert message.hex() == vector["message"]
 
 
@@ -179,6 +179,8 @@ def test_request(vector: Vector) -> None:
     assert (request.machine_label, request.machine_source) == (machine["label"], machine["source"])
     assert request.gpus == tuple(map(gpu_of, claims["gpus"]))
     assert (request.driver_version, request.generator) == (claims.get("driver"), claims["generator"])
+    history = {name: value for name, value in claims.get("history", {}).items() if name != "later"}
+    assert (request.history.claims() if request.history else {}) == history
 
 
 @pytest.mark.parametrize("vector", each(REQUEST["bad"]))

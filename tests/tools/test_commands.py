@@ -43,7 +43,7 @@ def test_whole_day_as_processes(tmp_path: Path, story: Story) -> None:
     assert "issued to 'Acme' until " in weightlock("issue", "box.req", "-m", "net.locked", *terms, "-o", "acme.lic")
     shutil.copy(tmp_path / "vendor" / "trust.jwks", tmp_path / "customer")
     status = weightlock("status", "acme.lic")
-    assert [line.split()[0] for line in status.splitlines()[:-1]] == ["holds"] * 7
+    assert [line.split()[0] for line in status.splitlines()[:-1]] == ["holds"] * 8
     assert status.splitlines()[-1] == "models: net.onnx"
     files = ("--license", "acme.lic", "--input", story.inputs, "--output", "y.npz")
     assert weightlock("run", "net.locked", *files) == "y: float32 2x64\nwrote y.npz\n"
@@ -126,7 +126,7 @@ def test_license_that_has_ended_is_refused(own: Story, tmp_path: Path) -> None:
 def test_status_says_every_check(own: Story, tmp_path: Path) -> None:
     facts = here("status", own.license, "--home", own.customer, "--json").done().facts
     names = [check["name"] for check in facts["checks"]]
-    assert names == ["signature", "claims", "validity", "machine id", "hardware", "device key", "content keys"]
+    assert names == ["signature", "claims", "validity", "machine id", "hardware", "device key", "content keys", "clock"]
     assert all(check["ok"] for check in facts["checks"])
     assert (facts["ok"], facts["tier"], facts["customer"], facts["vendor"]) == (True, "software", "Acme", "Löwe AI")
     assert [model["name"] for model in facts["models"]] == ["net.onnx", "folder"]
@@ -207,7 +207,10 @@ def test_second_request_uses_the_same_device_key_unless_told_otherwise(tmp_path:
     assert (first["device_key_made"], second["device_key_made"], third["device_key_made"]) == (True, False, True)
     assert first["device"] == second["device"] != third["device"]
     # The old key is set aside and never deleted: licenses may still be bound to it.
-    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["device-key.pem", "device-key.pem.old-1"]
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == [
+        *("device-key.pem", "device-key.pem.old-1"),
+        *("time-state.json", "time-state.json.old-1"),
+    ]
 
 
 def test_version() -> None:

@@ -46,13 +46,16 @@ class Played:
         return self.outcome.stdout.splitlines()
 
 
-def _play(folder: Path, variables: dict[str, str]) -> Played:
+def _play(folder: Path, variables: dict[str, str], prefix: tuple[str, ...] = ()) -> Played:
     temporary = folder / "temporary"
     temporary.mkdir()
     unset = {"COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE"} - set(variables)
     changed = {**variables, "TMPDIR": str(temporary)}
     outcome = as_process(
-        "demo", variables=changed, prefix=["env", *(f"--unset={name}" for name in sorted(unset))], timeout=300
+        "demo",
+        variables=changed,
+        prefix=[*prefix, "env", *(f"--unset={name}" for name in sorted(unset))],
+        timeout=300,
     )
     return Played(outcome, [path.name for path in temporary.iterdir()], variables)
 
@@ -68,7 +71,8 @@ def without_gpu(nvml_library: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def with_gpu(nvml_library: Path, tmp_path_factory: pytest.TempPathFactory) -> Played:
     """The demo on this machine with one GPU, printing to something of unknown width that knows ASCII alone."""
     folder = tmp_path_factory.mktemp("with-gpu")
-    return _play(folder, {**FakeNvml(nvml_library, folder)(Box(gpus=(GPU,))), "PYTHONIOENCODING": "ascii"})
+    prefix, variables = FakeNvml(nvml_library, folder).installed(Box(gpus=(GPU,)))
+    return _play(folder, {**variables, "PYTHONIOENCODING": "ascii"}, tuple(prefix))
 
 
 @pytest.fixture(params=["without_gpu", "with_gpu"])

@@ -59,7 +59,7 @@ def test_all_attempts_are_refused(scene: Scene) -> None:
     assert reasons == [*REASONS, *UNCHECKED_REASONS]
 
 
-def _take_any_slot(claims: Any, hardware: Hardware) -> MatchedSlot:
+def _take_any_slot(claims: Any, hardware: Hardware, device: str | None) -> MatchedSlot:
     return MatchedSlot(claims.slots[0], None)
 
 

@@ -37,27 +37,31 @@ class GpuBox:
     def request(self, box: Box, *options: str) -> Outcome:
         """Makes a license request, where the device key of the story already is."""
         arguments = ("request", "-o", self.folder / "box.req", "--force", "--home", self.story.customer, "--json")
-        return as_process(*arguments, *options, variables=self.nvml(box))
+        return self._process(box, *arguments, *options)
 
-    def license(self, box: Box, *options: str) -> None:
-        """Has a license made for GPUs of a box."""
+    def license(self, box: Box, *options: str, issue: tuple[str, ...] = ()) -> None:
+        """Has a license made for GPUs of a box; `issue` are options of that command, the others of the request."""
         self.request(box, *options).done()
         request = self.folder / "box.req"
         arguments = list(self.story.issue(self.license_path, "--days", "90", request=request))
         arguments.remove("--allow-no-gpu")
-        here(*arguments, "--force").done()
+        here(*arguments, "--force", *issue).done()
 
     @property
     def license_path(self) -> Path:
         return self.folder / "acme.lic"
 
-    def status(self, box: Box) -> Outcome:
+    def status(self, box: Box, *options: str) -> Outcome:
         arguments = ("status", self.license_path, "--home", self.story.customer, "--json")
-        return as_process(*arguments, variables=self.nvml(box))
+        return self._process(box, *arguments, *options)
 
-    def run(self, box: Box) -> Outcome:
-        arguments = self.story.run(self.folder / "y.npz", "--json", "--force", license=self.license_path)
-        return as_process(*arguments, variables=self.nvml(box))
+    def run(self, box: Box, *options: str, **variables: str) -> Outcome:
+        arguments = self.story.run(self.folder / "y.npz", "--json", "--force", *options, license=self.license_path)
+        return self._process(box, *arguments, **variables)
+
+    def _process(self, box: Box, *arguments: str | Path, **more: str) -> Outcome:
+        prefix, variables = self.nvml.installed(box)
+        return as_process(*arguments, prefix=prefix, variables={**variables, **more})
 
     def bound_to(self, box: Box) -> str:
         """Returns what the license is bound to on a box, where it holds."""
@@ -170,6 +174,70 @@ def test_license_for_a_mig_instance_holds_with_it_alone(gpu_box: GpuBox) -> None
 def test_license_for_a_gpu_holds_when_it_is_divided_later(gpu_box: GpuBox) -> None:
     gpu_box.license(Box(gpus=(FakeGpu(uuid(0)),)))
     assert uuid(0)[:12] in gpu_box.bound_to(DIVIDED)
+
+
+def test_license_for_a_gpu_holds_on_the_device_that_it_is(gpu_box: GpuBox) -> None:
+    """The framework of this test has no CUDA: it says so after unlocking, and does not come to it where that fails."""
+    gpu_box.license(EIGHT, "--gpu", "2", "--gpu", "5")
+    for device, visible in (("cuda:5", None), ("cuda:1", "0,2"), ("cuda", f"{uuid(5)[:14]},0"), ("cuda:0", uuid(2))):
+        variables = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        gpu_box.run(EIGHT, "--device", device, **variables).refused(5, "framework_missing")
+    outcome = gpu_box.run(EIGHT, "--device", "cuda:0", CUDA_VISIBLE_DEVICES="7,5")
+    sentence = outcome.refused(3, "gpu_mismatch")
+    assert sentence == "the device 'cuda:0' is NVIDIA H200 (GPU-00000007…), and the license is for another GPU"
+    assert "NVIDIA H200 (GPU-00000005…) is 'cuda:1' here" in outcome.facts["hints"]
+    gpu_box.run(EIGHT, "--device", "cuda:2", CUDA_VISIBLE_DEVICES="2,5").refused(2, "usage")
+    gpu_box.status(EIGHT, "--device", "cuda:5").done()
+    gpu_box.status(EIGHT, "--device", "cuda:4").refused(3, "gpu_mismatch")
+    gpu_box.run(EIGHT, "--device", "cpu", CUDA_VISIBLE_DEVICES="").done()
+
+
+def test_device_that_computes_on_one_mig_instance(gpu_box: GpuBox) -> None:
+    gpu_box.license(DIVIDED, "--gpu", uuid(3, "MIG"))
+    device = ("--device", "cuda:0")
+    gpu_box.run(DIVIDED, *device, CUDA_VISIBLE_DEVICES=uuid(3, "MIG")).refused(5, "framework_missing")
+    gpu_box.run(DIVIDED, *device).refused(3, "gpu_mismatch")  # The first instance computes.
+    gpu_box.license(DIVIDED, "--gpu", uuid(3, "MIG"), issue=("--bind-mig", "parent"))
+    gpu_box.run(DIVIDED, *device).refused(5, "framework_missing")
+    gpu_box.run(DIVIDED, "--device", "cuda:1").refused(3, "gpu_mismatch")
+
+
+def test_driver_from_the_search_path_is_not_believed(gpu_box: GpuBox) -> None:
+    """The same library as in the other tests, where anybody could have put it."""
+    gpu_box.license(EIGHT)
+    options = ("--json", "--force")
+    arguments = gpu_box.story.run(gpu_box.folder / "y.npz", *options, license=gpu_box.license_path)
+    sentence = as_process(*arguments, variables=gpu_box.nvml(EIGHT)).refused(3, "driver_untrusted")
+    assert sentence.startswith(f"libnvidia-ml.so.1 was loaded from {str(gpu_box.nvml.library)!r}"[:-1])
+    gpu_box.run(EIGHT).done()
+
+
+def test_parts_of_the_driver_that_disagree(gpu_box: GpuBox) -> None:
+    gpu_box.license(EIGHT)
+    pretended = Box(gpus=EIGHT.gpus, cuda=(FakeGpu(uuid(99)),))
+    gpu_box.run(pretended, "--device", "cuda:0").refused(3, "gpu_disagreement")
+    failing = Box(gpus=EIGHT.gpus, cuda_failures=(Failure(999, "cuInit"),))
+    gpu_box.run(failing, "--device", "cuda:0").refused(3, "gpu_unreadable")
+
+
+def test_virtual_gpu_must_be_allowed(gpu_box: GpuBox) -> None:
+    passed_through = Box(gpus=(FakeGpu(uuid(0), virtualization=1),))
+    box = Box(gpus=(FakeGpu(uuid(0), "NVIDIA A40-48Q", virtualization=2),))
+    gpu_box.license(passed_through)
+    gpu_box.run(passed_through).done()
+    gpu_box.status(box).refused(3, "vgpu_refused")
+    gpu_box.request(box).done()
+    request = gpu_box.folder / "box.req"
+    issue = gpu_box.story.issue(gpu_box.folder / "other.lic", "--days", "9", "--json", request=request)
+    here(*issue).refused(3, "vgpu_refused")
+    gpu_box.license(box, issue=("--allow-vgpu",))
+    gpu_box.run(box).done()
+
+
+def test_spare_gpu_that_was_licensed_ahead(gpu_box: GpuBox) -> None:
+    gpu_box.license(Box(gpus=(FakeGpu(uuid(0)),)), issue=("--spare-gpu", uuid(8)))
+    gpu_box.run(Box(gpus=(FakeGpu(uuid(8)),))).done()
+    gpu_box.run(Box(gpus=(FakeGpu(uuid(9)),))).refused(3, "gpu_mismatch")
 
 
 def test_license_for_the_machine_alone_holds_with_any_gpu(gpu_box: GpuBox) -> None:

@@ -127,11 +127,27 @@ def _claims() -> Iterator[Bad]:
         "gpus": [None, {}],
         "driver": ["", 580],
         "generator": [None],
+        "history": _bad_histories(),
     }
     for claim, values in wrong.items():
         for number, value in enumerate(values, start=1):
             name = f"the claim {claim} is missing or has a wrong value, {number}"
             yield _request(name, 2, "request_malformed", _file(**{claim: value}))
+
+
+def _bad_histories() -> list[Any]:
+    good, made = reference.HISTORY, reference.ISSUED - reference.DAY
+    wrong: dict[str, list[Any]] = {
+        "starts": [0, 1001, "3", good["boots"] - 1],
+        "boots": [0, good["starts"] + 1],
+        "containers": [-1, good["starts"] + 1],
+        "since": [-1, made + 1],
+        "machine_kept": [1],
+        "gpus_kept": ["true"],
+    }
+    changed = [{**good, name: value} for name, values in wrong.items() for value in values]
+    without = [{member: value for member, value in good.items() if member != name} for name in good]
+    return [True, [], {}, *changed, *without]
 
 
 def _hardware() -> Iterator[Bad]:

@@ -177,6 +177,8 @@ def requests() -> list[dict[str, Any]]:
     for name, gpus in named.items():
         claims = reference.request_claims(DEVICE, MACHINE_ID, gpus)
         good.append({"name": name, "file": reference.request_file(signer, claims), "claims": claims})
+    proven = {**claims, "history": {**reference.HISTORY, "later": "ignored"}}
+    good.append({"name": "a history", "file": reference.request_file(signer, proven), "claims": proven})
     extended = {**claims, "later": {"version": 2}}
     del extended["driver"]
     header = json.dumps({"typ": reference.REQUEST_TYPE, "kid": thumbprint(DEVICE.jwk()), "alg": "PS256"})

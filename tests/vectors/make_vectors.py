@@ -19,7 +19,7 @@ if __package__ in (None, ""):
     # Run by its path, Python would look for modules in this directory and not in the repository.
     sys.path[0] = str(HERE.parents[1])
 
-from tests.vectors import container_vectors, license_vectors  # noqa: E402
+from tests.vectors import clock_vectors, container_vectors, license_vectors  # noqa: E402
 from tests.vectors.bad_license_files import bad_license_files  # noqa: E402
 from tests.vectors.bad_licenses import bad_licenses, context  # noqa: E402
 from tests.vectors.bad_requests import bad_requests, bad_trust_files  # noqa: E402
@@ -40,6 +40,7 @@ def all_vectors() -> dict[str, Any]:
             "context_of_bad": context(),
             "bad": [*bad_license_files(), *bad_licenses()],
         },
+        "clock.json": clock_vectors.clock(),
         "container.json": container_vectors.containers(),
     }
 

@@ -104,6 +104,17 @@ def trust_file(*signers: Signer) -> str:
     return canonical({"keys": [trust_jwk(signer) for signer in signers]})
 
 
+HISTORY = {
+    "starts": 3,
+    "boots": 2,
+    "containers": 3,
+    "since": ISSUED - 9 * DAY,
+    "machine_kept": True,
+    "gpus_kept": False,
+}
+"""The summary of a start history, section 11.1."""
+
+
 def request_claims(device: RsaKey, machine_id: str, gpus: list[FixedGpu]) -> dict[str, Any]:
     """Section 11."""
     return {

@@ -26,6 +26,7 @@ from tools.bench.rounds import Step, measure_all, step_count
 from tools.bench.scene import RANDOM_TYPE, TINY_ONNX, ModelFiles, Scene
 from tools.bench.settings import MIB, Settings
 from tools.bench.start import license_for
+from tools.own_state import own_state
 
 __all__ = ["choose_types", "run_bench"]
 
@@ -99,7 +100,7 @@ def run_bench(settings: Settings, begin: Begin) -> dict[str, Any]:
     sizes = _sizes(settings)
     for size in sizes:
         check_memory(settings, size)
-    with temporary_folder() as folder:
+    with temporary_folder() as folder, own_state(folder):
         planned = [_Run(settings, folder / str(number), size, begin) for number, size in enumerate(sizes)]
         for run in planned:
             check_disk(settings, run.peers, folder, run.size)

@@ -1,0 +1,1 @@
+"""Fuzzing: every parser, given inputs that nobody wrote. CONTRIBUTING.md, section "Fuzzing", says how to run it."""
