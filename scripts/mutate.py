@@ -44,7 +44,7 @@ CONTAINER = (
     "unpack",
     "writer",
 )
-TESTS = ("tests/licensing",)
+TESTS = ("tests/licensing", "tests/cryptors", "tests/tools", "tests/fuzz", "tests/contract")
 MARKS = "not (slow or large or huge or gpu)"
 CHECKS = re.compile(r"_?(check|verify|require|refuse|need|expect)(_|$)|(only|fail|forget|wipe|check_unchanged)$")
 READERS = {"text": 2, "integer": 1, "array": 1}
