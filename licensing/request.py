@@ -14,10 +14,11 @@ from licensing.encoding import MAX_EPOCH, from_epoch, to_epoch
 from licensing.errors import RequestMalformedError, TpmProofRequiredError
 from licensing.gpus import GPU_UUID_PATTERN, MIG_UUID_PATTERN, Gpu
 from licensing.hardware import Hardware
+from licensing.history_summary import HistorySummary, read_summary
 from licensing.jwk import from_jwk, thumbprint, to_jwk
 from licensing.jws import parse_signed, verify_signature
 from licensing.machine import FINGERPRINT_PATTERN
-from licensing.start_history import HistorySummary, StartHistory, read_summary
+from licensing.start_history import StartHistory
 from licensing.strict_json import Fields, canonical, parse_object
 from licensing.version import __version__
 

@@ -19,18 +19,17 @@ from licensing.errors import FileAccessError, StartHistoryInvalidError
 from licensing.files import read_bounded, write_new_file
 from licensing.gpus import Gpu
 from licensing.hardware import Hardware
+from licensing.history_summary import HistorySummary
 from licensing.jwk import THUMBPRINT_PATTERN
 from licensing.machine import FINGERPRINT_PATTERN
 from licensing.strict_json import Fields, canonical, parse_canonical
 from licensing.surroundings import Start
 
 __all__ = [
-    "HistorySummary",
     "SeenStart",
     "StartHistory",
     "history_path",
     "read_history",
-    "read_summary",
     "record_start",
     "unverified_history",
 ]
@@ -38,9 +37,6 @@ __all__ = [
 HISTORY_VERSION = 1
 MAX_HISTORY_BYTES = 256 * 1024
 MAX_STARTS = 64
-MAX_SUMMARISED = 1000
-"""How many starts a request may speak of: other writers may keep more."""
-
 MAX_GPUS = 256
 PURPOSE = "start-history"
 BOOT_PATTERN = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -75,35 +71,6 @@ class SeenStart:
         """Tells whether it differs from another one in anything but its time."""
         mine, others = ((each.start, each.machine, each.source, each.gpus) for each in (self, other))
         return mine != others
-
-
-@dataclass(frozen=True)
-class HistorySummary:
-    """What a license request says of the history. docs/spec/license.md, section 11.
-
-    Attributes:
-        starts: how many different starts the history remembers, this one included.
-        boots, containers: how many different boots, and how many different containers.
-        since: the time of the first of them, in seconds since 1970.
-        machine_kept: whether the machine had this request's fingerprint at each of them.
-        gpus_kept: whether all GPUs of this request were there at each of them.
-    """
-
-    starts: int
-    boots: int
-    containers: int
-    since: int
-    machine_kept: bool
-    gpus_kept: bool
-
-    @property
-    def is_stable(self) -> bool:
-        """Whether a license for this request would have held at each of the starts."""
-        return self.machine_kept and self.gpus_kept
-
-    def claims(self) -> dict[str, Any]:
-        """Returns the member `history` of a request."""
-        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -223,24 +190,6 @@ def record_start(home: Path, device_key: DeviceKey, start: Start, hardware: Hard
             data = after.to_bytes(device_key.authentication_key(PURPOSE))
             write_new_file(history_path(home), data, mode=0o600, replace=True)
     return after
-
-
-def read_summary(fields: Fields, created: int) -> HistorySummary:
-    """Reads the member `history` of a request.
-
-    Args:
-        fields: the member.
-        created: the request's time, in seconds since 1970.
-    """
-    starts = fields.integer("starts", 1, MAX_SUMMARISED)
-    return HistorySummary(
-        starts=starts,
-        boots=fields.integer("boots", 1, starts),
-        containers=fields.integer("containers", 0, starts),
-        since=fields.integer("since", 0, created),
-        machine_kept=fields.boolean("machine_kept"),
-        gpus_kept=fields.boolean("gpus_kept"),
-    )
 
 
 def _mac(key: bytes, members: dict[str, Any]) -> bytes:

@@ -10,9 +10,10 @@ from licensing.device_key import DeviceKey
 from licensing.encoding import from_epoch
 from licensing.errors import DeviceKeyMismatchError, LicensingError
 from licensing.hardware import Hardware
+from licensing.history_summary import HistorySummary
 from licensing.local_time import local_text
 from licensing.machine import Machine
-from licensing.start_history import HistorySummary, StartHistory, record_start
+from licensing.start_history import StartHistory, record_start
 from licensing.surroundings import System
 
 __all__ = ["explained", "history_facts", "history_text", "prove"]

@@ -19,7 +19,9 @@ from licensing.errors import (
     DeviceKeyMismatchError,
     EndorsementError,
     RequestMalformedError,
+    StartHistoryInvalidError,
 )
+from licensing.start_history import StartHistory
 from licensing.time_state import TimeState
 from licensing.tpm_device_key import open_tpm_device_key
 from tests.fuzz.license_targets import claims_of_request
@@ -42,6 +44,16 @@ def _time_state(state: bytes) -> None:
     """Authenticates a state that the device key would never have authenticated."""
     mac = b64url_encode(STATE_KEY.mac(state)).encode()
     _time_state_file(b'{"mac":"' + mac + b'","state":' + state + b"}")
+
+
+def _start_history_file(data: bytes) -> None:
+    same_bytes(StartHistory.parse(data, STATE_KEY.key).to_bytes(STATE_KEY.key), data)
+
+
+def _start_history(history: bytes) -> None:
+    """Authenticates a history that the device key would never have authenticated."""
+    mac = b64url_encode(STATE_KEY.mac(history)).encode()
+    _start_history_file(b'{"history":' + history + b',"mac":"' + mac + b'"}')
 
 
 def _tpm_device_key(data: bytes) -> None:
@@ -134,6 +146,8 @@ def _der(tag: int, content: bytes) -> bytes:
 BOX_TARGETS = (
     Target("time-state-file", _time_state_file, (ClockStateInvalidError,)),
     Target("time-state", _time_state, (ClockStateInvalidError,)),
+    Target("start-history-file", _start_history_file, (StartHistoryInvalidError,)),
+    Target("start-history", _start_history, (StartHistoryInvalidError,)),
     Target("tpm-device-key", _tpm_device_key, (DeviceKeyMismatchError,)),
     Target("tpm-request", _tpm_request, (RequestMalformedError,)),
     Target("tpm-challenge", _challenge, (ChallengeMalformedError,)),

@@ -125,7 +125,7 @@ def claims_of_request(request: LicenseRequest) -> dict[str, Any]:
     for gpu, members in zip(request.gpus, gpus, strict=True):
         if gpu.parent_uuid is not None:
             members["parent"] = gpu.parent_uuid
-    claims = {
+    claims: dict[str, Any] = {
         "ver": 1,
         "jti": request.request_id,
         "iat": to_epoch(request.created),
@@ -139,7 +139,11 @@ def claims_of_request(request: LicenseRequest) -> dict[str, Any]:
         "gpus": gpus,
         "generator": request.generator,
     }
-    return claims if request.driver_version is None else {**claims, "driver": request.driver_version}
+    if request.driver_version is not None:
+        claims["driver"] = request.driver_version
+    if request.history is not None:
+        claims["history"] = request.history.claims()
+    return claims
 
 
 def _trust_file(data: bytes) -> None:

@@ -21,7 +21,9 @@ from unittest import mock
 from licensing.clock_reset import RESET_TYPE
 from licensing.encoding import b64url_encode
 from licensing.jwk import to_jwk
+from licensing.start_history import SeenStart, StartHistory
 from licensing.strict_json import canonical
+from licensing.surroundings import Start
 from licensing.time_state import TimeState, TpmRecord
 from licensing.tpm_device_key import TpmKeyFile
 from licensing.tpm_structures import device_key_public_area
@@ -120,6 +122,15 @@ def _of_the_box() -> Iterator[tuple[str, list[bytes]]]:
     ]
     yield "time-state-file", [state.to_bytes(STATE_KEY) for state in states]
     yield "time-state", [canonical(state._members()) for state in states]
+    starts = [
+        Start(ids[0], "1" * 64, None),
+        Start(ids[1], "2" * 64, "3" * 64),
+    ]
+    gpus = tuple(f"GPU-{each}" for each in ids)
+    seen = [SeenStart(ISSUED + number, start, "4" * 64, "/etc/machine-id", gpus) for number, start in enumerate(starts)]
+    histories = [StartHistory(STATE_KEY.device, tuple(seen[:number])) for number in (1, 2)]
+    yield "start-history-file", [history.to_bytes(STATE_KEY.key) for history in histories]
+    yield "start-history", [canonical(json.loads(history.to_bytes(STATE_KEY.key))["history"]) for history in histories]
     public_area = device_key_public_area(tpm_public_key())
     key = TpmKeyFile("device:/dev/tpmrm0", public_area, bytes(range(222)), bytes(256))
     yield "tpm-device-key", [key.to_bytes()]

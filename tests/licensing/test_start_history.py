@@ -18,12 +18,12 @@ from licensing.errors import LicensingError, MachineIdUnavailableError, RequestM
 from licensing.findings import Finding
 from licensing.gpus import Gpu, GpuReading
 from licensing.hardware import Hardware
+from licensing.history_summary import HistorySummary
 from licensing.machine import Machine
 from licensing.request import REQUEST_TYPE, make_request, read_request
 from licensing.start_history import (
     MAX_HISTORY_BYTES,
     MAX_STARTS,
-    HistorySummary,
     SeenStart,
     StartHistory,
     history_path,
