@@ -16,11 +16,11 @@ from licensing.clock_witnesses import TpmClock
 from licensing.errors import (
     ChallengeError,
     DeviceKeyMismatchError,
-    TpmLibraryMissingError,
     TpmUnavailableError,
     UsageError,
 )
 from licensing.tpm_credential import Credential
+from licensing.tpm_library import tpm2_pytss
 from licensing.tpm_structures import STORAGE_KEY_TEMPLATE, sized
 
 __all__ = ["TCTI_PATTERN", "TCTI_VARIABLE", "Tpm", "check_tcti", "open_tpm"]
@@ -69,7 +69,7 @@ def open_tpm(tcti: str) -> Iterator["Tpm"]:
         TpmUnavailableError: the TPM cannot be reached, or refuses what it is asked.
         UsageError: `tcti` names no TPM.
     """
-    library = _library()
+    library = tpm2_pytss()
     try:
         with _one_at_a_time, library.ESAPI(check_tcti(tcti)) as context:
             tpm = Tpm(library, context)
@@ -228,16 +228,6 @@ def _forget_other_threads() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_other_threads)
-
-
-def _library() -> Any:
-    # The TSS writes its own account of errors to standard error, once it is loaded, unless this says otherwise.
-    os.environ.setdefault("TSS2_LOG", "all+none")
-    try:
-        import tpm2_pytss
-    except (ImportError, NotImplementedError) as cause:
-        raise TpmLibraryMissingError("the package tpm2-pytss, which talks to TPMs, is not installed") from cause
-    return tpm2_pytss
 
 
 def _words(cause: Exception) -> str:

@@ -20,10 +20,11 @@ import numpy
 import safetensors.numpy
 
 from cryptors import Header, lock_model
-from licensing.errors import LicensingError
+from licensing.errors import LicensingError, TpmLibraryMissingError
 from licensing.gpus import Gpu, GpuReading
 from licensing.hardware import Hardware
 from licensing.machine import read_machine
+from licensing.tpm_library import tpm2_pytss
 from licensing.unlock import unlock
 from licensing.vendor_home import VendorHome
 from tests.attacks.attack import CannotBeTriedError, Outcome, StoppedBy, Tier, require
@@ -236,8 +237,8 @@ def made_scene(tier: Tier, folder: Path) -> Iterator[AttackScene]:
 def _makers(folder: Path, stack: ExitStack) -> TpmFactory:
     require("swtpm", "swtpm_setup", "swtpm_localca")
     try:
-        import tpm2_pytss  # noqa: F401 (only whether it is there)
-    except ImportError as cause:
+        tpm2_pytss()
+    except TpmLibraryMissingError as cause:
         raise CannotBeTriedError("needs tpm2-pytss, which 'make dev' builds where libtss2-dev is") from cause
     (place := folder / "tpms").mkdir()
     return TpmFactory(place, stack)

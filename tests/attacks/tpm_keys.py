@@ -20,6 +20,7 @@ from licensing.jwk import to_jwk
 from licensing.strict_json import canonical
 from licensing.tpm import open_tpm
 from licensing.tpm_device_key import create_tpm_device_key
+from licensing.tpm_library import tpm2_pytss
 from licensing.tpm_structures import device_key_public_area, sized
 from tests.attacks.attack import Outcome, Power, StoppedBy, attack
 from tests.attacks.boxes import GPU
@@ -120,8 +121,7 @@ def key_outside_of_the_tpm_that_vouches_for_it(scene: AttackScene) -> Outcome:
 
 def _activated(tpm: SoftwareTpm, key: rsa.RSAPrivateKey, challenge: Challenge) -> Iterator[bytes]:
     """Yields what the TPM gives for a key that it did not make: loaded by its public half, and by both halves."""
-    import tpm2_pytss as types
-
+    types = tpm2_pytss()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     public, _ = types.TPM2B_PUBLIC.unmarshal(sized(device_key_public_area(key.public_key())))
     for private in (None, types.TPM2B_SENSITIVE.from_pem(pem)):
