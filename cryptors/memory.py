@@ -5,6 +5,7 @@ docs/limitations.md says more.
 """
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -38,6 +39,7 @@ def new_mapping(size: int, descriptor: int = -1) -> mmap.mmap:
 
     Raises:
         MemoryUnavailableError: the system refuses.
+        OSError: with a descriptor, of which a mapping keeps a copy: the process may open no more.
     """
     try:
         if descriptor >= 0:
@@ -45,6 +47,8 @@ def new_mapping(size: int, descriptor: int = -1) -> mmap.mmap:
         else:
             mapping = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except (OSError, MemoryError, OverflowError) as cause:
+        if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         raise MemoryUnavailableError(f"there is not enough memory: {size} bytes were asked for") from cause
     if size >= HUGE_PAGE_BYTES:
         # A kernel without huge pages is slower, not wrong. For memory files, most offer none.

@@ -12,8 +12,12 @@ from licensing.errors import UsageError
 
 __all__ = ["check_framework", "load_file", "load_path"]
 
-ALIGNMENT = 64
-"""Where the data of a file begins in memory, in bytes: as PyTorch aligns what it allocates itself."""
+ALIGNMENT = 8
+"""Where the data of a file begins in memory, in bytes.
+
+Writers align it in the file already, and so the data lies as in the mapping that the package safetensors makes of the
+plaintext. Kernels choose by alignment in which order they add; thus they add in the same one.
+"""
 
 _MODULES = {"pt": ("safetensors.torch", "torch"), "np": ("safetensors.numpy", "numpy")}
 
