@@ -4,14 +4,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from typing import Any
 
 from licensing.errors import TpmLibraryMissingError
 
 __all__ = ["tpm2_pytss"]
 
 
-def tpm2_pytss() -> ModuleType:
+def tpm2_pytss() -> Any:
     """Returns the module, imported on the first call.
 
     Raises:

@@ -42,6 +42,6 @@ def test_beside_tensorflow(order: str, software_tpm: SoftwareTpm, tmp_path: Path
     need_module("tensorflow")
     key = create_tpm_device_key(tmp_path / "home", software_tpm.tcti)
     (tmp_path / "wrapped").write_bytes(wrap_secret(key.public_key, SECRET))
-    command = [sys.executable, "-c", PROGRAM, tmp_path / "home", tmp_path / "wrapped", order]
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home"), str(tmp_path / "wrapped"), order]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert ended.returncode == 0, ended.stderr[-2000:]
