@@ -102,11 +102,12 @@ def check_time_state(home: Path, device_key: DeviceKey, now: datetime) -> Iterat
     elif state.provisional is not None:
         yield Finding(
             "clock",
-            "warning",
+            "note",
             "clock_ahead",
-            f"the clock is far ahead of {local_text(from_epoch(highest))}, the highest time seen here",
-            "if it stays so for three days, it is believed; when it is set right after that, licenses are refused",
-            "check the date and the year now",
+            f"the clock is more than a day ahead of {local_text(from_epoch(highest))}, the highest time seen here",
+            "after a pause that is right; if it is not, it is believed in three days, and to set it right after that "
+            "makes licenses be refused",
+            "look whether date and year are right",
         )
     else:
         yield Finding("clock", "ok", "time_state", f"the highest time seen is {local_text(from_epoch(highest))}")

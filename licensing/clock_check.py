@@ -46,10 +46,11 @@ __all__ = [
     "check_witnesses",
 ]
 
-FAR_JUMP_SECONDS = 7 * 86400
+FAR_JUMP_SECONDS = 86400
 """Beyond this, a time that is ahead of the highest one seen is believed only once a later start confirms it.
 
-A wrong day, month or year in somebody's clock is then forgotten when the clock is put right.
+A wrong day, month or year in somebody's clock is then forgotten when the clock is put right. What is believed at once
+is no more than what licenses tolerate backwards, unless the vendor says otherwise.
 """
 
 CONFIRMED_AFTER_SECONDS = 72 * 3600

@@ -136,7 +136,7 @@ def _examine_clock(
 ) -> None:
     def sentence(finding: ClockFinding) -> str:
         if finding.provisional:
-            return f"far ahead of {local_text(finding.highest)}, the highest time seen; not believed yet"
+            return f"more than a day ahead of {local_text(finding.highest)}, the highest time seen; is the date right?"
         return f"not behind {local_text(finding.highest)}, the highest time seen"
 
     finding = examination.run(

@@ -101,6 +101,11 @@ class ClockedBox:
         clock = StandInClock(NOW + since, others)
         return self.scene.unlock(self.license, **{"home": self.home, "now": None, "clock": clock, **changes})
 
+    def run_daily(self, since: timedelta) -> None:
+        """Unlocks the model every day until so much has passed since NOW, so that the time is the highest one seen."""
+        while self.seen < since:
+            self.unlock(min(since, self.seen + DAY))
+
     def claims(self) -> tuple[License, str]:
         """Returns the claims of the license and the thumbprint of the key that signed it."""
         file = LicenseFile.parse(self.license.read_bytes())

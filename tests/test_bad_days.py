@@ -74,22 +74,33 @@ def test_a_clock_that_began_at_zero_after_the_power_was_off(clocked_box: Clocked
     clocked_box.unlock(2 * DAY)
 
 
-def test_a_clock_that_was_five_days_ahead_for_a_day(clocked_box: ClockedBox) -> None:
-    """Too near to be noticed as wrong: the box waits until the time has come, or the vendor mends it."""
-    clocked_box.unlock(6 * DAY)
-    error = refusal(clocked_box, 2 * DAY)
+@pytest.mark.parametrize("days", [2, 5, 8])
+def test_a_clock_that_was_days_ahead_for_less_than_three(days: int, clocked_box: ClockedBox) -> None:
+    """The license holds by it, and nobody notices; put right, it still holds."""
+    clocked_box.unlock(DAY)
+    for hours in (0, 1, 71):
+        clocked_box.unlock((1 + days) * DAY + hours * HOUR)
+    clocked_box.unlock(DAY + HOUR)
+    assert (clocked_box.seen, clocked_box.state.provisional) == (DAY + HOUR, None)
+
+
+def test_a_clock_that_was_days_ahead_for_longer(clocked_box: ClockedBox) -> None:
+    """It was believed: the box waits until the time has come, or the vendor mends it."""
+    for days in (6, 7, 8, 9):
+        clocked_box.unlock(days * DAY)
+    error = refusal(clocked_box, 4 * DAY)
     assert error.reason == "clock_rollback"
     assert (
         error.message
-        == "the clock of this machine says 2026-07-03 12:00 UTC, and it has been 2026-07-07 12:00 UTC before"
+        == "the clock of this machine says 2026-07-05 12:00 UTC, and it has been 2026-07-10 12:00 UTC before"
     )
     assert [hint.split(":")[0] for hint in error.hints] == [
         "set the clock of this machine right; while it is right, nothing else is needed",
         "if it was ahead before and is right now",
     ]
-    ask_the_vendor(clocked_box, 2 * DAY)
-    clocked_box.unlock(2 * DAY)
-    assert clocked_box.seen == 2 * DAY
+    ask_the_vendor(clocked_box, 4 * DAY)
+    clocked_box.unlock(4 * DAY)
+    assert clocked_box.seen == 4 * DAY
 
 
 # A deleted state directory.
@@ -118,7 +129,7 @@ def test_the_time_state_was_deleted(clocked_box: ClockedBox) -> None:
 
 def test_the_home_came_back_from_a_backup(clocked_box: ClockedBox) -> None:
     backup = clocked_box.state_file.read_bytes()
-    clocked_box.unlock(5 * DAY)
+    clocked_box.run_daily(5 * DAY)
     clocked_box.state_file.write_bytes(backup)
     error = refusal(clocked_box, 6 * DAY)
     assert (error.reason, error.message) == (

@@ -158,7 +158,7 @@ def damage(box: ClockedBox) -> None:
 
 def put_an_older_one_back(box: ClockedBox) -> None:
     old = box.state_file.read_bytes()
-    box.unlock(6 * DAY)
+    box.run_daily(6 * DAY)
     box.state_file.write_bytes(old)
 
 
@@ -281,7 +281,7 @@ def test_a_thousand_are_remembered(clocked_box: ClockedBox) -> None:
 
 def test_a_vendor_of_the_customer_s_own_forgives_nothing_for_another(clocked_box: ClockedBox) -> None:
     """Whoever holds the home can make a vendor's key, and a trust file that names it."""
-    clocked_box.unlock(6 * DAY)
+    clocked_box.run_daily(6 * DAY)
     own_key = Ed25519PrivateKey.generate()
     for spoil in (None, lose, lose_everything):
         if spoil is not None:

@@ -103,8 +103,8 @@ _CASES: dict[str, Members] = {
     "behind by the step back": {"now": -DAY},
     "behind by a second more": {"now": -DAY - 1},
     "behind by a step back of nothing": {"now": -1, "step_back": 0},
-    "seven days later": {"now": 7 * DAY},
-    "a second more, far ahead": {"now": 7 * DAY + 1},
+    "a day later": {"now": DAY},
+    "a second more, far ahead": {"now": DAY + 1},
     "far ahead already": {"now": 20 * DAY + 72 * HOUR - 1, "state": {"provisional": _AHEAD}},
     "far ahead and confirmed": {"now": 20 * DAY + 72 * HOUR, "state": {"provisional": _AHEAD}},
     "back from far ahead": {"now": HOUR, "state": {"provisional": _AHEAD}},
@@ -179,7 +179,7 @@ def _outcome(state: Members, twin: Members | None, now: int, issued: int, step_b
     if now + step_back < max(passed):
         return "clock_rollback"
     after = {**state, "highest": max(passed)}
-    believed = now <= max(passed) + 604800
+    believed = now <= max(passed) + DAY
     if not believed:
         began = state.get("provisional")
         after["provisional"] = now if began is None or now + step_back < began else began
