@@ -166,12 +166,15 @@ def test_a_home_that_cannot_be_written_says_so(own: Story, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_two_days_of_a_clock_that_is_set(own: Story, tmp_path: Path) -> None:
+def test_days_of_a_clock_that_is_set(own: Story, tmp_path: Path) -> None:
     """The same by setting the clock: `faketime` ahead stands for a clock that was ahead, and then put right."""
     run = own.run(tmp_path / "y.npz", "--force", "--json")
     as_process(*run, prefix=faked("+5d")).done()
+    as_process(*run).done()
+    for days in ("+5d", "+9d"):
+        as_process(*run, prefix=faked(days)).done()
     as_process(*run).refused(3, "clock_rollback")
-    as_process(*run, prefix=faked("+5d")).done()
+    as_process(*run, prefix=faked("+9d")).done()
     here("apply", reset(own, tmp_path / "box.reset"), "--home", own.customer).done()
     as_process(*run).done()
     as_process(*run, prefix=faked("+40d")).done()
