@@ -170,7 +170,7 @@ def test_limit_a_patched_last_step_ignores_the_highest_time_seen(
     spoil: str, clocked_box: ClockedBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Step 11 is a check, like step 5; each case is refused with the step, and gives the key without it."""
-    clocked_box.unlock(timedelta(days=6))
+    clocked_box.run_daily(timedelta(days=6))
     if spoil == "state deleted":
         clocked_box.state_file.unlink()
     elif spoil == "state of another key":
